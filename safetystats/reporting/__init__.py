@@ -1,0 +1,1 @@
+"""Floor 5: tables into pages: document, methods text, figures, writers."""

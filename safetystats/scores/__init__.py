@@ -1,0 +1,1 @@
+"""Floor 2: closed-form numbers: capability scores, correlations and resampling intervals."""
