@@ -125,7 +125,7 @@ class ScoreTable:
     def matrix(self, benchmarks: Sequence[str] | None = None) -> FloatArray:
         """Return a copy of the scores as an array of shape (n_models, n_benchmarks), NaN where missing."""
         frame = self.scores if benchmarks is None else self.scores[list(benchmarks)]
-        return frame.to_numpy(dtype=np.float64, copy=True)
+        return np.array(frame, dtype=np.float64)
 
     def select(
         self,

@@ -1,0 +1,107 @@
+"""Convergence of a fit over all of its parameters, measured by ArviZ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import arviz_stats as az
+import numpy as np
+import xarray as xr
+
+from safetystats.specs import Gates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convergence:
+    """Worst values over all parameters of a fit.
+
+    Attributes
+    ----------
+    r_hat : float
+        Largest rank-normalised split R-hat, and the parameter that has it.
+    ess_bulk, ess_tail : float
+        Smallest effective sample sizes, and the parameters that have them.
+    divergences : int
+        Divergent transitions after warm-up, all chains.
+    e_bfmi : float
+        Smallest energy Bayesian fraction of missing information over the chains.
+    mode_gap : float
+        Largest absolute difference between a chain's mean loading and the mean over chains, in posterior sd.
+
+    References
+    ----------
+    Vehtari et al. (2021), Bayesian Analysis 16; Betancourt (2016).
+    """
+
+    r_hat: float
+    r_hat_of: str
+    ess_bulk: float
+    ess_bulk_of: str
+    ess_tail: float
+    ess_tail_of: str
+    divergences: int
+    e_bfmi: float
+    mode_gap: float
+
+    @property
+    def ess(self) -> float:
+        """Smaller of the bulk and tail effective sample sizes."""
+        return min(self.ess_bulk, self.ess_tail)
+
+    def passes(self, gates: Gates) -> bool:
+        """Return whether every gate of a sampled fit is met."""
+        return (
+            self.r_hat <= gates.r_hat
+            and self.ess >= gates.ess
+            and self.divergences <= gates.divergences
+            and self.e_bfmi >= gates.e_bfmi
+            and self.mode_gap <= MODE_LIMIT
+        )
+
+
+MODE_LIMIT = 1.0
+"""Chains whose mean loading lies further than this many posterior sd from the overall mean sit in another mode."""
+
+
+def convergence(tree: xr.DataTree) -> Convergence:
+    """Return the convergence diagnostics of a tree with groups `posterior` and `sample_stats`."""
+    posterior = tree["posterior"].to_dataset()
+    r_hat_of, r_hat = _worst(az.rhat(posterior), largest=True)
+    bulk_of, bulk = _worst(az.ess(posterior, method="bulk"), largest=False)
+    tail_of, tail = _worst(az.ess(posterior, method="tail"), largest=False)
+    rho = posterior["rho"].to_numpy()
+    means = rho.mean(axis=1)
+    gap = np.abs(means - means.mean(axis=0)) / np.maximum(rho.std(axis=(0, 1)), np.finfo(float).tiny)
+    bfmi = az.bfmi(tree)
+    energy = bfmi["energy"] if "energy" in bfmi else bfmi[next(iter(bfmi.data_vars))]
+    return Convergence(
+        r_hat=r_hat,
+        r_hat_of=r_hat_of,
+        ess_bulk=bulk,
+        ess_bulk_of=bulk_of,
+        ess_tail=tail,
+        ess_tail_of=tail_of,
+        divergences=int(tree["sample_stats"]["diverging"].sum()),
+        e_bfmi=float(energy.min()),
+        mode_gap=float(gap.max()),
+    )
+
+
+def _worst(found: xr.Dataset, *, largest: bool) -> tuple[str, float]:
+    """Return the parameter with the worst value, and the value; a value that is not finite is the worst of all."""
+    worst: tuple[str, float] | None = None
+    for name in found.data_vars:
+        values = np.atleast_1d(found[name].to_numpy())
+        strange = ~np.isfinite(values)
+        if strange.any():
+            place, value = int(strange.argmax()), float("inf") if largest else 0.0
+        else:
+            place = int(values.argmax() if largest else values.argmin())
+            value = float(values.flat[place])
+        if worst is None or (value > worst[1] if largest else value < worst[1]):
+            dims = found[name].dims
+            label = str(found[dims[0]].to_numpy()[place]) if dims and dims[0] in found[name].coords else str(place)
+            worst = (f"{name}[{label}]", value)
+    if worst is None:
+        raise ValueError("a posterior without parameters")
+    return worst

@@ -1,0 +1,230 @@
+r"""The cut posterior of one safety benchmark given draws of the latent capability.
+
+Capability is defined by the capability benchmarks alone: theta is drawn from their fit and never moved by safety data
+(Plummer 2015). For each draw of theta the two-level model of one benchmark is a regression with compound-symmetric residuals,
+
+    y = alpha + beta theta + r,   r ~ N(0, v R(kappa)),   beta = s rho,   v = s^2 (1 - rho^2).
+
+On a grid of kappa, and under the base prior p(alpha, beta, v) \propto 1 / v, the marginal likelihood and the posterior of
+(alpha, beta, v) are closed form (normal-inverse-gamma). Candidates drawn from it are weighted with
+
+    w = p(alpha) p(rho) p(s) v / (2 s^2)      (2 s^2 is the Jacobian of (rho, s) -> (beta, v)),
+
+which is bounded for every prior that a spec can state, and one candidate per theta is kept with probability w
+(sampling-importance-resampling, Rubin 1987). Averaging w also gives p(y | theta), the weight that turns the cut posterior
+into the joint one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+
+from safetystats.specs import CutPlan, FactorPriors
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+MIN_MODELS = 5
+"""Fewest scored models for which a regression on capability is attempted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutDraws:
+    """Draws of one benchmark's parameters, one per draw of theta; all arrays have shape (n_draws,).
+
+    Attributes
+    ----------
+    rho, total_sd, icc, intercept : array
+        Parameters in units of the z-scored benchmark.
+    log_marginal : array
+        log p(y | theta) under the stated priors.
+    efficiency : array
+        Effective share of the candidates, (sum w)^2 / (J sum w^2), in (0, 1].
+    """
+
+    rho: FloatArray
+    total_sd: FloatArray
+    icc: FloatArray
+    intercept: FloatArray
+    log_marginal: FloatArray
+    efficiency: FloatArray
+
+
+class _Grid(NamedTuple):
+    icc: FloatArray
+    log_mass: FloatArray
+
+
+class _Geometry(NamedTuple):
+    """What depends on theta, families and the grid but not on the benchmark's scores."""
+
+    theta: FloatArray  # (T, n)
+    sums: FloatArray  # (T, F): sums of theta by family
+    codes: IntArray  # (n,)
+    weight: FloatArray  # (F, G): kappa / (1 - kappa + n_f kappa)
+    within: FloatArray  # (G,): 1 - kappa
+    log_det: FloatArray  # (G,)
+    ones: FloatArray  # (G,): 1' R^-1 1
+    ones_theta: FloatArray  # (T, G)
+    theta_theta: FloatArray  # (T, G)
+
+
+def icc_grid(priors: FactorPriors, cells: int) -> tuple[FloatArray, FloatArray]:
+    """Return mid-points of equal cells on (0, 1) and the log prior mass of each cell, both of shape (cells,)."""
+    edges = np.linspace(0.0, 1.0, cells + 1)
+    mass = np.diff(stats.beta.cdf(edges, priors.icc.alpha, priors.icc.beta))
+    return (edges[:-1] + edges[1:]) / 2, np.log(np.maximum(mass, np.finfo(float).tiny))
+
+
+def cut_posterior(
+    scores: FloatArray,
+    theta: FloatArray,
+    families: IntArray,
+    priors: FactorPriors,
+    plan: CutPlan,
+    rng: np.random.Generator,
+) -> list[CutDraws | None]:
+    """Draw from the cut posterior of every benchmark.
+
+    Parameters
+    ----------
+    scores : array, shape (n_models, n_benchmarks)
+        Safety scores, z-scored within the class, NaN where missing.
+    theta : array, shape (n_draws, n_models)
+        Draws of capability from the fit of the capability benchmarks.
+    families : array of int, shape (n_models,)
+        Family codes.
+    priors, plan
+        Priors and numerical settings of the spec.
+    rng : Generator
+        Source of randomness.
+
+    Returns
+    -------
+    list
+        One `CutDraws` per benchmark; None where fewer than `MIN_MODELS` models have a score.
+
+    References
+    ----------
+    Plummer (2015), cuts in Bayesian graphical models, Stat. Comput. 25; Rubin (1987), SIR.
+    """
+    icc, log_mass = icc_grid(priors, plan.icc_cells)
+    grid = _Grid(icc, log_mass)
+    geometries: dict[bytes, _Geometry] = {}
+    results: list[CutDraws | None] = []
+    for column in scores.T:
+        seen = np.isfinite(column)
+        if int(seen.sum()) < MIN_MODELS:
+            results.append(None)
+            continue
+        key = seen.tobytes()
+        if key not in geometries:
+            geometries[key] = _geometry(theta[:, seen], families[seen], grid)
+        results.append(_draws(column[seen], geometries[key], grid, priors, plan, rng))
+    return results
+
+
+def _geometry(theta: FloatArray, families: IntArray, grid: _Grid) -> _Geometry:
+    codes = np.unique(families, return_inverse=True)[1].astype(np.int64)
+    counts = np.bincount(codes).astype(np.float64)
+    members = (codes[:, None] == np.arange(len(counts))).astype(np.float64)
+    within = 1 - grid.icc
+    weight = grid.icc / (within + counts[:, None] * grid.icc)
+    sums = theta @ members
+    return _Geometry(
+        theta=theta,
+        sums=sums,
+        codes=codes,
+        weight=weight,
+        within=within,
+        log_det=((counts[:, None] - 1) * np.log(within) + np.log(within + counts[:, None] * grid.icc)).sum(0),
+        ones=(counts.sum() - counts**2 @ weight) / within,
+        ones_theta=(sums.sum(1)[:, None] - (sums * counts) @ weight) / within,
+        theta_theta=((theta**2).sum(1)[:, None] - sums**2 @ weight) / within,
+    )
+
+
+def _draws(
+    y: FloatArray, geo: _Geometry, grid: _Grid, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator
+) -> CutDraws:
+    n, n_draws, n_candidates = len(y), geo.theta.shape[0], plan.candidates
+    counts = np.bincount(geo.codes).astype(np.float64)
+    y_sums = np.bincount(geo.codes, weights=y)
+    ones_y = (y.sum() - (counts * y_sums) @ geo.weight) / geo.within  # (G,)
+    theta_y = ((geo.theta @ y)[:, None] - (geo.sums * y_sums) @ geo.weight) / geo.within  # (T, G)
+    y_y = (y @ y - y_sums**2 @ geo.weight) / geo.within  # (G,)
+
+    det = geo.ones * geo.theta_theta - geo.ones_theta**2
+    slope = (geo.ones * theta_y - geo.ones_theta * ones_y) / det
+    intercept = (ones_y - geo.ones_theta * slope) / geo.ones
+    rss = np.maximum(y_y - intercept * ones_y - slope * theta_y, np.finfo(float).eps * n)
+    shape = (n - 2) / 2
+    log_marginal = (
+        grid.log_mass
+        - 0.5 * (geo.log_det + np.log(det))
+        - shape * np.log(rss / 2)
+        + special.gammaln(shape)
+        - shape * np.log(2 * np.pi)
+    )
+
+    # Candidates: kappa from its grid posterior (stratified uniforms), then v, beta, alpha from the conjugate posterior.
+    cells = _choose_cells(log_marginal, n_candidates, rng)
+    rows = np.arange(n_draws)[:, None]
+    variance = rss[rows, cells] / (2 * rng.standard_gamma(shape, size=(n_draws, n_candidates)))
+    beta = slope[rows, cells] + np.sqrt(variance * geo.ones[cells] / det[rows, cells]) * rng.standard_normal(
+        variance.shape
+    )
+    centre = (ones_y[cells] - geo.ones_theta[rows, cells] * beta) / geo.ones[cells]
+    alpha = centre + np.sqrt(variance / geo.ones[cells]) * rng.standard_normal(variance.shape)
+    total_sd = np.sqrt(beta**2 + variance)
+    rho = np.clip(beta / total_sd, -1 + 1e-12, 1 - 1e-12)
+
+    log_weight = _log_prior(alpha, rho, total_sd, priors) + np.log(variance / (2 * total_sd**2))
+    peak = log_weight.max(axis=1, keepdims=True)
+    weight = np.exp(log_weight - peak)
+    cumulative = weight.cumsum(axis=1)
+    chosen = (cumulative < rng.random((n_draws, 1)) * cumulative[:, -1:]).sum(axis=1)
+    pick = (np.arange(n_draws), chosen)
+    return CutDraws(
+        rho=rho[pick],
+        total_sd=total_sd[pick],
+        icc=grid.icc[cells[pick]],
+        intercept=alpha[pick],
+        log_marginal=special.logsumexp(log_marginal, axis=1) + peak[:, 0] + np.log(cumulative[:, -1] / n_candidates),
+        efficiency=cumulative[:, -1] ** 2 / (n_candidates * (weight**2).sum(axis=1)),
+    )
+
+
+def _choose_cells(log_weight: FloatArray, n_candidates: int, rng: np.random.Generator) -> IntArray:
+    """Draw grid cells with stratified uniforms, in random order; shapes (T, G) -> (T, J)."""
+    n_draws, n_cells = log_weight.shape
+    share = np.exp(log_weight - special.logsumexp(log_weight, axis=1, keepdims=True)).cumsum(axis=1)
+    share /= share[:, -1:]
+    uniform = (np.arange(n_candidates) + rng.random((n_draws, n_candidates))) / n_candidates
+    rows = np.arange(n_draws)[:, None]
+    flat = np.searchsorted((share + rows).ravel(), (uniform + rows).ravel(), side="left")
+    return np.asarray(np.minimum(flat.reshape(uniform.shape) - rows * n_cells, n_cells - 1), dtype=np.int64)
+
+
+def _log_prior(alpha: FloatArray, rho: FloatArray, total_sd: FloatArray, priors: FactorPriors) -> FloatArray:
+    """Log density of (alpha, rho, s) under the spec, all arrays of one shape."""
+    a, b = priors.loading.alpha, priors.loading.beta
+    mu, sigma = priors.total_sd.mu, priors.total_sd.sigma
+    log_sd = np.log(total_sd)
+    z_alpha = (alpha - priors.intercept.mu) / priors.intercept.sigma
+    z_sd = (log_sd - mu) / sigma
+    return np.asarray(
+        (a - 1) * np.log1p(rho)
+        + (b - 1) * np.log1p(-rho)
+        - (a + b - 1) * np.log(2.0)
+        - special.betaln(a, b)
+        - 0.5 * (z_alpha**2 + z_sd**2)
+        - log_sd
+        - np.log(2 * np.pi * priors.intercept.sigma * sigma),
+        dtype=np.float64,
+    )

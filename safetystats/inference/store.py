@@ -1,0 +1,114 @@
+"""Saved fits: content-addressed, written whole or not at all, and checked when they are opened again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from safetystats.shelf import sha256_bytes
+
+ALGORITHM = "1"
+"""Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
+
+_LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide a fit's numbers."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def fit_key(*parts: object) -> str:
+    """Return the identity of a fit: hex sha256 of everything that decides its numbers."""
+    blocks = [part if isinstance(part, bytes) else repr(part).encode("utf-8") for part in parts]
+    return sha256_bytes(ALGORITHM.encode(), json.dumps(versions(), sort_keys=True).encode(), *blocks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitStore:
+    """A folder of saved fits, one NetCDF file each, named by the fit's key."""
+
+    root: Path
+
+    def path(self, key: str) -> Path:
+        """Return where the fit with this key is, or would be."""
+        return self.root / f"{key}.nc"
+
+    def load(self, key: str) -> xr.DataTree | None:
+        """Return the saved fit if there is one and it proves itself; None otherwise.
+
+        The proof: the file opens, names this key, and the sha256 of its arrays is the one written when it was saved.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            return open_fit(path, key)
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def save(self, key: str, tree: xr.DataTree) -> Path:
+        """Write a fit beside its place and rename it there; return its path."""
+        tree = with_attrs(tree, key=key, digest=digest(tree))
+        self.root.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.root, prefix=f".{key[:12]}.", suffix=".nc")
+        os.close(handle)
+        try:
+            encoding = {
+                f"/{group.path.strip('/')}": {
+                    str(v): {"zlib": True, "complevel": 4} for v, a in group.data_vars.items() if a.dtype.kind in "fiub"
+                }
+                for group in tree.subtree
+                if group.data_vars
+            }
+            tree.to_netcdf(name, engine="h5netcdf", encoding=encoding)
+            Path(name).chmod(0o644)
+            Path(name).replace(self.path(key))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return self.path(key)
+
+
+def open_fit(path: Path, key: str | None = None) -> xr.DataTree:
+    """Open a saved fit and check it.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another key or its arrays are not the ones that were saved.
+    OSError
+        If the file cannot be read.
+    """
+    with xr.open_datatree(path, engine="h5netcdf") as opened:
+        tree = opened.load()
+    if key is not None and tree.attrs["key"] != key:
+        raise ValueError(f"{path} holds the fit {tree.attrs['key']}, not {key}")
+    if tree.attrs["digest"] != digest(tree):
+        raise ValueError(f"{path}: the arrays are not the ones that were saved")
+    return tree
+
+
+def with_attrs(tree: xr.DataTree, **attrs: str | int) -> xr.DataTree:
+    """Return the tree with attributes added at its root."""
+    marked = tree.copy()
+    marked.attrs = {**tree.attrs, **attrs}
+    return marked
+
+
+def digest(tree: xr.DataTree) -> str:
+    """Return the sha256 of all arrays of a tree, with their names, in a fixed order."""
+    blocks: list[bytes] = []
+    for group in sorted(tree.subtree, key=lambda node: node.path):
+        for name in sorted(str(v) for v in group.data_vars):
+            values = group[name].to_numpy()
+            block = values.tobytes() if values.dtype.kind in "fiub" else "\n".join(map(str, values.ravel())).encode()
+            blocks += [f"{group.path}/{name}{values.shape}".encode(), np.asarray(block).tobytes()]
+    return sha256_bytes(*blocks)

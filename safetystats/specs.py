@@ -1,0 +1,296 @@
+"""Specs: what a study asks for and how each analysis is set. TOML chooses and sets; it never defines.
+
+Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults at once, and suggests the key
+that was meant. The JSON of a spec is part of the identity of every fit made with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from safetystats.errors import Fault, StudyError, suggest
+from safetystats.shelf import shelf_names, shelf_path
+
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
+Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
+
+
+class Spec(BaseModel):
+    """Parent of all specs: frozen, no unknown keys, no silent conversions between kinds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of the spec's canonical JSON."""
+        return hashlib.sha256(self.model_dump_json().encode("utf-8")).hexdigest()
+
+
+class BetaPrior(Spec):
+    """Beta(alpha, beta) on the unit interval."""
+
+    family: Literal["beta"]
+    alpha: Positive
+    beta: Positive
+    reason: str = ""
+
+
+class LogNormalPrior(Spec):
+    """LogNormal(mu, sigma): log of the value is Normal(mu, sigma)."""
+
+    family: Literal["lognormal"]
+    mu: Finite
+    sigma: Positive
+    reason: str = ""
+
+
+class NormalPrior(Spec):
+    """Normal(mu, sigma)."""
+
+    family: Literal["normal"]
+    mu: Finite
+    sigma: Positive
+    reason: str = ""
+
+
+class FactorPriors(Spec):
+    """Priors of the two-level model, in units of the z-scored columns (DESIGN 3.3).
+
+    `loading` is the prior of (rho + 1) / 2, `total_sd` of s, `icc` of kappa, `intercept` of alpha.
+    """
+
+    loading: BetaPrior
+    total_sd: LogNormalPrior
+    icc: BetaPrior
+    intercept: NormalPrior
+
+
+class SamplingPlan(Spec):
+    """How NUTS is run."""
+
+    chains: Annotated[int, Field(ge=2, le=16)] = 4
+    draws: Annotated[int, Field(ge=100, le=100_000)] = 1500
+    tune: Annotated[int, Field(ge=100, le=100_000)] = 1500
+    target_accept: Annotated[float, Field(ge=0.5, lt=1)] = 0.96
+
+
+class Gates(Spec):
+    """Limits that a fit must meet before a verdict is given (DESIGN 3.7)."""
+
+    r_hat: Annotated[float, Field(gt=1)] = 1.01
+    ess: Positive = 400.0
+    divergences: Annotated[int, Field(ge=0)] = 0
+    e_bfmi: Probability = 0.3
+    pareto_k: Positive = 0.7
+
+
+class CutPlan(Spec):
+    """How the cut posterior is computed: conjugate candidates per capability draw and grid cells for kappa."""
+
+    candidates: Annotated[int, Field(ge=8, le=1024)] = 48
+    icc_cells: Annotated[int, Field(ge=8, le=512)] = 48
+
+
+class FactorSpec(Spec):
+    """The latent capability model and what hangs on it."""
+
+    kind: Literal["factor"]
+    title: str
+    references: tuple[str, ...] = ()
+    transform: Literal["identity", "logit", "rank_normal"] = "identity"
+    priors: FactorPriors
+    sampling: SamplingPlan = SamplingPlan()
+    gates: Gates = Gates()
+    cut: CutPlan = CutPlan()
+
+
+class MixedSpec(Spec):
+    """Mixed-effects comparison of model classes: score ~ capability * class + (1 | group)."""
+
+    kind: Literal["mixed"]
+    title: str
+    references: tuple[str, ...] = ()
+    capability: Literal["mean", "pca"] = "mean"
+    group: Literal["lineage", "family"] = "lineage"
+
+
+class ScoreSpec(Spec):
+    """The closed-form capability score, its correlations, and their intervals."""
+
+    kind: Literal["score"]
+    title: str
+    references: tuple[str, ...] = ()
+    method: ScoreMethod = "spearman_pca_2024"
+    intervals: tuple[Interval, ...] = ("bca", "family_bootstrap", "bayesian_bootstrap", "fisher")
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+
+
+class Rope(Spec):
+    """Region of practical equivalence for rho and the probability that a verdict needs."""
+
+    limit: Probability = 0.40
+    probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    reason: str = "below 40 % is the only threshold of Ren et al. (2024)"
+
+
+class StudySpec(Spec):
+    """What is asked of which table, with which specs."""
+
+    title: str
+    question: str
+    table: str
+    classes: tuple[str, ...] = ()
+    score: str = "score-2024"
+    factor: str = "two-level"
+    mixed: str = "class-mixed"
+    level: Probability = 0.95
+    rope: Rope = Rope()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 20240731
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes names one class twice")
+        return self
+
+
+_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file; a file that cannot be read or parsed raises StudyError."""
+    name = str(path)
+    if path.is_dir():
+        raise StudyError([Fault(file=name, expected="a TOML file", got="a folder", remedy="Name the file in it.")])
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise StudyError(
+            [Fault(file=name, expected="a file", got="nothing at this path", remedy="Check the path.")]
+        ) from error
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            [Fault(file=name, expected="UTF-8 text", got="other bytes", remedy="Save the file as UTF-8.")]
+        ) from error
+    except OSError as error:
+        raise StudyError(
+            [Fault(file=name, expected="a readable file", got=str(error.strerror), remedy="Check its permissions.")]
+        ) from error
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(
+            [Fault(file=name, expected="valid TOML", got=str(error), remedy="Correct the line it names.")]
+        ) from error
+
+
+def parse_spec[S: Spec](kind: type[S], content: dict[str, Any], file: str) -> S:
+    """Return the validated spec; every fault of the file is in one StudyError.
+
+    Parameters
+    ----------
+    kind : type
+        Which spec to make.
+    content : dict
+        Parsed TOML.
+    file : str
+        Name for the messages.
+    """
+    try:
+        return kind.model_validate(_tuples(content))
+    except ValidationError as error:
+        raise StudyError([_fault(kind, file, dict(detail)) for detail in error.errors()]) from error
+
+
+def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec:
+    """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
+    path = _resolve(name_or_path, "models")
+    content = read_toml(path)
+    found = content.get("kind")
+    if found != kind:
+        near = suggest(str(found), [kind])
+        raise StudyError(
+            [
+                Fault(
+                    file=str(name_or_path),
+                    column="kind",
+                    expected=f'"{kind}"',
+                    got=repr(found) if found is not None else "no such key",
+                    remedy=f"Name a {kind} spec here{near}.",
+                )
+            ]
+        )
+    spec = parse_spec(_KINDS[kind], content, str(name_or_path))
+    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec)
+    return spec
+
+
+def read_study(name_or_path: str | Path) -> StudySpec:
+    """Return the study named in reports/recipes, or in a file of one's own (a path that ends in .toml)."""
+    return parse_spec(StudySpec, read_toml(_resolve(name_or_path, "reports/recipes")), str(name_or_path))
+
+
+def _resolve(name_or_path: str | Path, folder: str) -> Path:
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
+        return Path(name_or_path)
+    known = shelf_names(folder, ".toml")
+    if text in known:
+        return shelf_path(*folder.split("/"), f"{text}.toml")
+    raise StudyError(
+        [
+            Fault(
+                file=text,
+                expected=f"one of {', '.join(known)}, or the path of a .toml file",
+                got=f'"{text}"',
+                remedy=f"Choose one of them{suggest(text, known)}",
+            )
+        ]
+    )
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _fault(kind: type[Spec], file: str, detail: dict[str, Any]) -> Fault:
+    place = tuple(str(part) for part in detail["loc"])
+    key = ".".join(place) or None
+    if detail["type"] == "extra_forbidden":
+        known = _keys_at(kind, place[:-1])
+        return Fault(
+            file=file,
+            column=key,
+            expected=f"one of the keys {', '.join(known)}",
+            got=f'the unknown key "{place[-1]}"',
+            remedy=f"Remove or rename it{suggest(place[-1], known)}",
+        )
+    if detail["type"] == "missing":
+        return Fault(file=file, column=key, expected="a value", got="no such key", remedy=f"Add {key}.")
+    value = detail.get("input")
+    shown = "a section" if isinstance(value, dict) else repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        shown = "a number that is not finite"
+    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return Fault(file=file, column=key, expected=message, got=shown, remedy="Correct the value.")
+
+
+def _keys_at(kind: type[Spec], place: tuple[str, ...]) -> list[str]:
+    for part in place:
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, Spec):
+            kind = annotation
+    return list(kind.model_fields)
