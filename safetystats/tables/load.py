@@ -1,12 +1,13 @@
 """The one way in: an embedded table, the paper's data, a folder in our form, or a wide file.
 
-A folder in our form holds `scores.csv` (one row per score), `models.csv`, `benchmarks.csv` and, optionally, `sources.csv`
-and `table.toml` (name, title, description, licence, sha256 of the other files).
+A folder in our form holds `scores.csv` (one row per score), `models.csv`, `benchmarks.csv` and, optionally,
+`sources.csv` and `table.toml` (name, title, description, licence, sha256 of the other files).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from pathlib import Path
 
@@ -25,8 +26,17 @@ from safetystats.tables.parse import (
     parse_sources,
 )
 from safetystats.tables.ren2024 import load_ren2024
-from safetystats.tables.sheet import FaultList, Sheet, decode, did_you_mean, quoted, read_bytes, read_sheet
-from safetystats.tables.table import CELL_COLUMNS, SOURCE_COLUMNS, ScoreTable
+from safetystats.tables.sheet import (
+    FaultList,
+    Sheet,
+    decode,
+    did_you_mean,
+    folder_listing,
+    quoted,
+    read_bytes,
+    read_sheet,
+)
+from safetystats.tables.table import CELL_COLUMNS, MODEL_COLUMNS, SOURCE_COLUMNS, ScoreTable
 from safetystats.tables.wide import load_wide
 
 _FILES = ("scores.csv", "models.csv", "benchmarks.csv", "sources.csv")
@@ -67,23 +77,34 @@ def load_table(name_or_path: str | Path) -> ScoreTable:
         if name_or_path in shelf_names("data"):
             return load_folder(shelf_path("data", name_or_path))
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return load_folder(path)
-    if path.is_file() and path.suffix.lower() in _WIDE_SUFFIXES:
+    if os.path.isfile(path) and path.suffix.lower() in _WIDE_SUFFIXES:
+        if path.name in _FILES and path.with_name("models.csv").exists():
+            raise DataError([_one_of_four(str(name_or_path), path)])
         return load_wide(path)
     raise DataError([_no_table(str(name_or_path), path)])
 
 
+def _one_of_four(given: str, path: Path) -> Fault:
+    return Fault(
+        file=given,
+        expected="a folder in our form, or a wide file",
+        got="one file out of a folder in our form",
+        remedy=f"Name the folder: {path.parent}.",
+    )
+
+
 def _no_table(given: str, path: Path) -> Fault:
     names = table_names()
-    if path.exists():
+    if os.path.exists(path):
         return Fault(
             file=given,
             expected="a folder, or a file that ends in .csv or .parquet",
             got=f'a file that ends in "{path.suffix}"',
             remedy="Export the table as CSV with commas.",
         )
-    near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = folder_listing(path.parent)
     hint = did_you_mean(given, names) or did_you_mean(path.name, near)
     return Fault(
         file=given,
@@ -104,6 +125,8 @@ def load_folder(folder: Path) -> ScoreTable:
         file: read_sheet(folder / file, faults) for file in _FILES if file != "sources.csv" or (folder / file).exists()
     }
     scores, models_sheet, benchmarks_sheet = (sheets[file] for file in _FILES[:3])
+    if models_sheet is not None:
+        models_sheet.check_spelling(("model", *MODEL_COLUMNS), faults)
     models = parse_models(models_sheet, faults) if models_sheet else None
     benchmarks = parse_benchmarks(benchmarks_sheet, faults) if benchmarks_sheet else None
     sources_sheet = sheets.get("sources.csv")
@@ -164,7 +187,7 @@ def _parse_long(
     first: dict[tuple[str, str], int] = {}
     for line, model, benchmark in zip(sheet.lines, frame["model"], frame["benchmark"], strict=True):
         earlier = first.setdefault((model, benchmark), line)
-        if earlier != line:
+        if earlier != line and model and benchmark:
             faults.add(
                 sheet.file,
                 row=line,

@@ -50,7 +50,7 @@ def _number_remedy(text: str) -> str:
             "Leave out the percent sign; write the number on the scale that the benchmark dictionary declares "
             "(upper = 100 for percentages)."
         )
-    if _NUMBER.fullmatch(text.replace(",", ".", 1)):
+    if "," in text and _NUMBER.fullmatch(text.replace(",", ".", 1)):
         return "Write a decimal point, and no marks between thousands."
     if text.lower() in {"na", "n/a", "nan", "none", "null", "-", "--", "?", "missing", "#n/a"}:
         return 'Leave the cell empty where there is no score (in R: write.csv(..., na = "")).'
@@ -159,7 +159,6 @@ def parse_models(sheet: Sheet, faults: FaultList) -> pd.DataFrame | None:
     DataFrame, one row per line of the sheet
         Index: model identifiers; columns `MODEL_COLUMNS`; a model without a lineage is its own.
     """
-    sheet.check_spelling(("model", *MODEL_COLUMNS), faults)
     if not sheet.require(("model", "model_class", "family"), faults):
         return None
     names = parse_identifiers(sheet, "model", "model", faults, unique=False)

@@ -53,7 +53,7 @@ def printed_direction(metric: str) -> Direction:
 
 def places_in(folder: Path) -> list[Path]:
     """Return the folders below a mirror in which the paper's files may lie, in order of search."""
-    return [folder, folder / "ren2024", folder / "ren2024" / "upstream"]
+    return [folder, folder / "upstream", folder / "ren2024", folder / "ren2024" / "upstream"]
 
 
 def search_places() -> list[Path]:

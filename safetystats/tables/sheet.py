@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import difflib
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,15 +122,15 @@ class Sheet:
         """Record columns that look like a misspelling of a known column which is absent; others are left alone."""
         absent = [name for name in known if name not in self.header]
         for name in self.header:
-            hint = "" if name in known else did_you_mean(name.lower(), absent)
-            if hint:
+            near = [] if name in known else difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.75)
+            if near:
                 faults.add(
                     self.file,
                     row=1,
                     column=self.label(name),
                     expected="a known column name",
                     got=f'"{self.label(name)}"',
-                    remedy=f"{hint}Correct the header, or rename the column so that it cannot be mistaken.",
+                    remedy=f'Did you mean "{near[0]}"? Correct the header, or rename it so that it cannot be mistaken.',
                 )
 
 
@@ -146,15 +148,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"{found[0].upper()}{found[1:]} " if found else ""
 
 
+def folder_listing(folder: Path) -> list[str]:
+    """Return the sorted names in a folder; nothing if it is not there or may not be read."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
+
+
 def read_bytes(path: Path, file: str, faults: FaultList) -> bytes | None:
     """Return a file's bytes, or None after recording why it cannot be read."""
-    if path.is_dir():
+    if os.path.isdir(path):
         faults.add(file, expected="a file", got="a folder", remedy="Name the file itself.")
         return None
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = folder_listing(path.parent)
         there = f"The folder holds {quoted(near)}" if near else "The folder is empty or does not exist"
         faults.add(
             file,

@@ -121,7 +121,7 @@ def with_our_names(sheet: Sheet, benchmarks: Iterable[str]) -> Sheet:
 
 
 def parse_matrix(sheet: Sheet, benchmarks: Iterable[str], faults: FaultList) -> pd.DataFrame:
-    """Return the scores of the benchmarks, shape (n_models, n_benchmarks); NaN where a cell or the column is missing."""
+    """Return the scores, shape (n_models, n_benchmarks); NaN where a cell is empty or the column is missing."""
     empty = [math.nan] * len(sheet.rows)
     columns = {name: parse_numbers(sheet, name, faults) if name in sheet.header else empty for name in benchmarks}
     values = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
