@@ -278,7 +278,7 @@ FOLDER_CASES: dict[str, Bad] = {
     "header-only": Bad(file=S, change=becomes(b"model,benchmark,score\n"), got="a header only", remedy="Add the rows"),
     "ragged-short": Bad(file=S, change=swap("a-1,code,0.4", "a-1,0.4"), row=3, got="2 cells", remedy="quotation marks"),
     "ragged-long": Bad(
-        file=S, change=swap("a-1,code,0.4", "a-1,code,0,4"), row=3, got="4 cells", remedy="contain a comma"
+        file=S, change=swap("a-1,code,0.4", "a-1,code,0,4"), row=3, got="4 cells", remedy="decimal point"
     ),
     "open-quote": Bad(file=M, change=swap("B 1", '"B 1'), row=4, got="does not parse", remedy="not closed"),
     # enough to ask the question
