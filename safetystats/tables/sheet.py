@@ -300,7 +300,7 @@ def check_rows(file: str, rows: Sequence[Sequence[str]], lines: Sequence[int], f
                 row=line,
                 expected=f"{len(header)} cells, as in the header",
                 got=f"{len(row)} cells",
-                remedy="Put text that contains a comma into quotation marks, write numbers with a decimal point, and give "
+                remedy="Put text that contains a comma into quotation marks, write numbers with a decimal point, give "
                 "every row as many cells as the header.",
             )
     if len(faults) > before:
