@@ -275,9 +275,8 @@ def _fitted(
     why = ""
     if fit.ratio == 0.0:
         status = "boundary"
-        why = (
-            "variance of lineages is estimated as zero: estimates are those of least squares, compare std_error_robust"
-        )
+        unsure = "" if best.optimiser else f" (in closed form; statsmodels did not confirm it: {best.note})"
+        why = f"variance of lineages is estimated as zero{unsure}: least squares, compare std_error_robust"
     elif not best.optimiser:
         status = "not_converged"
         why = f"values are those of the profile likelihood, which statsmodels did not confirm ({best.note})"
