@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
+CorrelationMethod = Literal["spearman_2024", "spearman", "kendall", "pearson"]
 
 
 class Spec(BaseModel):
@@ -130,6 +131,7 @@ class ScoreSpec(Spec):
     title: str
     references: tuple[str, ...] = ()
     method: ScoreMethod = "spearman_pca_2024"
+    correlations: tuple[CorrelationMethod, ...] = ("spearman_2024", "spearman", "kendall", "pearson")
     intervals: tuple[Interval, ...] = ("bca", "family_bootstrap", "bayesian_bootstrap", "fisher")
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
 

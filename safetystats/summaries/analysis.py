@@ -1,0 +1,413 @@
+"""A whole study: everything is checked before the first draw, then computed stage by stage, returned as one value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from safetystats.errors import DataError, Fault, StudyError, suggest
+from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety, size_for
+from safetystats.inference.store import FitStore
+from safetystats.specs import FactorSpec, MixedSpec, ScoreSpec, StudySpec, read_spec
+from safetystats.summaries.flow import Flow, trace_flow
+from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
+from safetystats.summaries.glossary import TABLES, conform
+from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations
+from safetystats.tables.audit import Audit, audit
+from safetystats.tables.load import load_table
+from safetystats.tables.prepare import align, standardise, transform
+from safetystats.tables.table import ScoreTable
+
+MIN_CAPABILITY = 3
+MIN_MODELS = 5
+
+
+class Talk(Protocol):
+    """Who is told how far the work is."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Work within the stage has advanced."""
+
+
+class Silence:
+    """Tells nobody."""
+
+    def stage(self, name: str) -> None:
+        """Say nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+
+STAGES = (
+    "auditing the table",
+    "capability scores and correlations",
+    "compiling and sampling the capability model",
+    "posterior correlations of safety benchmarks",
+    "mixed models of the classes",
+    "tables and checks",
+    "figures and report",
+)
+"""What a run goes through, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """A study whose every part has been found and checked; nothing is fitted yet.
+
+    Attributes
+    ----------
+    name : str
+        Short name: the recipe's, or the stem of the study file.
+    study : StudySpec
+    score, factor, mixed
+        The specs that the study names.
+    table : ScoreTable
+        As read, restricted to the classes of the study.
+    aligned : ScoreTable
+        Every column pointing upward; columns without a direction left out.
+    prepared : ScoreTable
+        Aligned, transformed as the factor spec says, z-scored within each class.
+    flow : Flow
+        What came in, what was dropped, and why.
+    """
+
+    name: str
+    study: StudySpec
+    score: ScoreSpec
+    factor: FactorSpec
+    mixed: MixedSpec
+    table: ScoreTable
+    aligned: ScoreTable
+    prepared: ScoreTable
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """What a study found.
+
+    Attributes
+    ----------
+    plan : Plan
+    audit : Audit
+    tables : mapping of str to DataFrame
+        The tables of the output contract, by name.
+    checks : tuple of Check
+    fits : mapping of str to Path
+        Saved fits, by a readable name.
+    facts : mapping of str to (str, int, float)
+        Single numbers that the text quotes, by key.
+    timings : mapping of str to float
+        Seconds per stage.
+    reused : bool
+        True if no fit had to be made anew.
+    """
+
+    plan: Plan
+    audit: Audit
+    tables: Mapping[str, pd.DataFrame]
+    checks: tuple[Check, ...]
+    fits: Mapping[str, Path]
+    facts: Mapping[str, str | int | float]
+    timings: Mapping[str, float]
+    reused: bool
+
+    @property
+    def gates_passed(self) -> bool:
+        """True if no check failed."""
+        return all(check.outcome != "fail" for check in self.checks)
+
+
+def plan_study(name: str, study: StudySpec) -> Plan:
+    """Find and check every part of a study.
+
+    Raises
+    ------
+    StudyError
+        For a spec or a class that does not exist.
+    DataError
+        For a table that cannot be read, or with too few models or capability benchmarks for the analysis.
+    """
+    score, factor, mixed = (
+        read_spec(study.score, "score"),
+        read_spec(study.factor, "factor"),
+        read_spec(study.mixed, "mixed"),
+    )
+    assert isinstance(score, ScoreSpec)
+    assert isinstance(factor, FactorSpec)
+    assert isinstance(mixed, MixedSpec)
+    whole = load_table(study.table)
+    classes = study.classes or whole.classes
+    unknown = [c for c in classes if c not in whole.classes]
+    if unknown:
+        known = ", ".join(whole.classes)
+        raise StudyError(
+            [
+                Fault(
+                    file=name,
+                    column="classes",
+                    expected=f"classes of the table {whole.name} ({known})",
+                    got=f'"{c}"',
+                    remedy=f"Correct the name{suggest(c, whole.classes) or '.'}",
+                )
+                for c in unknown
+            ]
+        )
+    table = _in_class_order(whole.select(model_class=classes), classes)
+    aligned = align(table)
+    prepared = standardise(transform(aligned, factor.transform), by="class")
+    _check_size(prepared)
+    flow = trace_flow(whole, table, aligned, prepared)
+    return Plan(
+        name=name, study=study, score=score, factor=factor, mixed=mixed,
+        table=table, aligned=aligned, prepared=prepared, flow=flow,
+    )  # fmt: skip
+
+
+def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysis:
+    """Compute everything that a plan asks for.
+
+    Parameters
+    ----------
+    plan : Plan
+    store_root : Path
+        Folder of saved fits.
+    talk : Talk, optional
+        Told of stages and progress.
+
+    Raises
+    ------
+    FitError
+        If the sampler stops with an error.
+    """
+    told = talk or Silence()
+    timings: dict[str, float] = {}
+    tables: dict[str, pd.DataFrame] = {}
+    checks: list[Check] = []
+    fits: dict[str, Path] = {}
+    study, seed, level = plan.study, plan.study.seed, plan.study.level
+
+    with _timed(STAGES[0], told, timings):
+        audited = audit(plan.table)
+    with _timed(STAGES[1], told, timings):
+        tables |= _closed_form(plan, told)
+
+    store = FitStore(root=store_root)
+    parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
+    size = size_for(list(parts.values()))
+    capability: dict[str, CapabilityFit] = {}
+    safety: dict[str, SafetyFit] = {}
+    with _timed(STAGES[2], told, timings):
+        for label, part in parts.items():
+            capability[label] = fit_capability(part, plan.factor, seed, size, store, told.progress)
+    with _timed(STAGES[3], told, timings):
+        for label, fit in capability.items():
+            safety[label] = fit_safety(fit, size, store, told.progress)
+    with _timed(STAGES[4], told, timings):
+        tables["mixed_effects"], mixed_checks = _mixed(plan)
+    with _timed(STAGES[5], told, timings):
+        for label in parts:
+            checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
+            fits[f"capability-{label}"] = store.path(capability[label].key)
+            fits[f"safety-{label}"] = store.path(safety[label].key)
+        held = withheld(checks)
+        tables["capability_scores"] = _joined(
+            "capability_scores",
+            [tables["capability_scores"], *(latent_scores(fit, level) for fit in capability.values())],
+        )
+        tables["capability_loadings"] = _joined(
+            "capability_loadings",
+            [tables["capability_loadings"], *(latent_loadings(fit, level) for fit in capability.values())],
+        )
+        tables["posterior_correlations"] = _joined(
+            "posterior_correlations",
+            [posterior_correlations(fit, level, study.rope, held) for fit in safety.values()],
+        )
+        checks += mixed_checks
+        tables["diagnostics"] = diagnostics_table(checks)
+        tables["audit"] = _audit_table(audited)
+    facts = _facts(plan, capability)
+    reused = all(f.reused for f in capability.values()) and all(f.reused for f in safety.values())
+    return Analysis(
+        plan=plan, audit=audited, tables={name: tables[name] for name in TABLES}, checks=tuple(checks), fits=fits,
+        facts=facts, timings=timings, reused=reused,
+    )  # fmt: skip
+
+
+def _closed_form(plan: Plan, told: Talk) -> dict[str, pd.DataFrame]:
+    """Scores, loadings, correlations with intervals, and class differences of the 2024 recipe."""
+    from safetystats.scores import recipe
+
+    spec, study = plan.score, plan.study
+    scores = recipe.capability_scores(plan.table, methods=(spec.method,))
+    loadings = recipe.capability_loadings(
+        plan.table, methods=(spec.method,), level=study.level, n_draws=spec.resamples, seed=study.seed
+    )
+    correlations = []
+    for place, method in enumerate(spec.correlations):
+        correlations.append(
+            recipe.capability_correlations(
+                plan.table, methods=(method,), intervals=spec.intervals, score_method=spec.method,
+                level=study.level, n_draws=spec.resamples, seed=study.seed,
+            )
+        )  # fmt: skip
+        told.progress(place + 1, len(spec.correlations))
+    first, *others = plan.table.classes
+    differences = [
+        recipe.class_differences(
+            plan.table, class_a=other, class_b=first, score_method=spec.method,
+            level=study.level, n_draws=spec.resamples, seed=study.seed,
+        )
+        for other in others
+    ]  # fmt: skip
+    return {
+        "capability_scores": conform("capability_scores", scores),
+        "capability_loadings": conform("capability_loadings", loadings),
+        "capability_correlations": _joined("capability_correlations", correlations),
+        "class_differences": _joined("class_differences", differences),
+    }
+
+
+def _mixed(plan: Plan) -> tuple[pd.DataFrame, list[Check]]:
+    """Mixed-effects comparison of the classes, or the reason why there is none."""
+    if len(plan.table.classes) < 2:
+        check = Check(
+            fit="mixed", check="status", value=float("nan"), limit=float("nan"), outcome="not_applicable",
+            why=f"one class only ({plan.table.classes[0]}): there is nothing to compare",
+        )  # fmt: skip
+        return _joined("mixed_effects", []), [check]
+    from safetystats.inference.mixed_table import fit_mixed_table
+    from safetystats.scores.capability import capability_score
+
+    pooled = standardise(plan.aligned, by="pooled")
+    values = pooled.matrix(pooled.columns("capability"))
+    if plan.mixed.capability == "mean":
+        score = capability_score(values, method="mean_z", missing="available").score
+    else:
+        score = capability_score(values, method="pearson_pca", missing="drop").score
+    capability = pd.Series(score, index=pooled.scores.index)
+    found = fit_mixed_table(
+        plan.aligned,
+        capability,
+        reference_class=plan.table.classes[0],
+        group=plan.mixed.group,
+        level=plan.study.level,
+    )
+    checks = [
+        Check(
+            fit=str(row["fit"]), check=str(row["check"]), value=float(row["value"]), limit=float(row["limit"]),
+            outcome=row["outcome"], why=str(row["why"]),
+        )
+        for row in found.diagnostics.to_dict("records")
+    ]  # fmt: skip
+    return conform("mixed_effects", found.effects), checks
+
+
+def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str | int | float]:
+    """Numbers about the capability score that no table holds."""
+    from safetystats.scores.capability import capability_score
+
+    facts: dict[str, str | int | float] = {}
+    for label in capability:
+        part = plan.table.select(model_class=label)
+        found = capability_score(part.matrix(part.columns("capability")), method=plan.score.method, missing="drop")
+        facts[f"first_component_share.{label}"] = float(found.share)
+        facts[f"scored_models.{label}"] = int(np.isfinite(found.score).sum())
+    return facts
+
+
+def _audit_table(found: Audit) -> pd.DataFrame:
+    rows = [
+        {
+            "check": f.check,
+            "severity": f.severity,
+            "model_class": f.model_class or "",
+            "benchmarks": " ".join(f.benchmarks),
+            "models": " ".join(f.models),
+            "value": f.value,
+            "message": f.message,
+            "remedy": f.remedy,
+        }
+        for f in found.findings
+    ]
+    return conform("audit", pd.DataFrame(rows, columns=list(TABLES["audit"])))
+
+
+def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    if not filled:
+        return pd.DataFrame(columns=list(TABLES[name]))
+    return conform(name, pd.concat(filled, ignore_index=True))
+
+
+def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
+    """Put the models in the order of the classes that the study names: the first is the reference."""
+    order = np.concatenate([np.flatnonzero((table.models["model_class"] == c).to_numpy()) for c in classes])
+    return table.replace(scores=table.scores.iloc[order], models=table.models.iloc[order])
+
+
+def _with_capability(part: ScoreTable) -> ScoreTable:
+    """Leave out capability columns that are missing in this class, and models without any capability score."""
+    names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
+    absent = [name for name in part.columns("capability") if name not in names]
+    kept = part.scores.index[part.scores[names].notna().any(axis=1)]
+    return part.select(models=kept, benchmarks=[b for b in part.columns() if b not in absent])
+
+
+def _check_size(prepared: ScoreTable) -> None:
+    faults = []
+    for label in prepared.classes:
+        part = prepared.select(model_class=label)
+        names = [n for n in part.columns("capability") if part.scores[n].notna().sum() >= MIN_MODELS]
+        if len(names) < MIN_CAPABILITY:
+            faults.append(
+                Fault(
+                    file=prepared.name,
+                    column="role",
+                    expected=f"at least {MIN_CAPABILITY} capability benchmarks scored by {MIN_MODELS} {label} models",
+                    got=str(len(names)),
+                    remedy=f'Add capability benchmarks (role "capability") or leave the class "{label}" out.',
+                )
+            )
+        n = int(part.scores[part.columns("capability")].notna().any(axis=1).sum())
+        if n < MIN_MODELS:
+            faults.append(
+                Fault(
+                    file=prepared.name,
+                    column="model_class",
+                    expected=f"at least {MIN_MODELS} {label} models with a capability score",
+                    got=str(n),
+                    remedy=f'Add models, or leave the class "{label}" out: from so few nothing can be said.',
+                )
+            )
+    if not prepared.columns("safety"):
+        faults.append(
+            Fault(
+                file=prepared.name,
+                column="role",
+                expected="at least one safety benchmark with a declared direction",
+                got="none",
+                remedy='Declare a benchmark with role "safety" and a direction.',
+            )
+        )
+    if faults:
+        raise DataError(faults)
+
+
+@contextmanager
+def _timed(name: str, told: Talk, timings: dict[str, float]) -> Iterator[None]:
+    told.stage(name)
+    begin = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - begin
