@@ -7,6 +7,7 @@
 # under marginality: class and capability are tested in the additive model), group_variance, residual_variance,
 # log_likelihood (REML), log_likelihood_ml, singular (lme4::isSingular), n_models, n_groups.
 
+# bobyqa's "trust region step failed to reduce q" (code 3) means that rhoend is at rounding: the maximum is reached.
 suppressPackageStartupMessages({library(lme4); library(lmerTest)})
 here <- "tests/reference"
 control <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-11, maxfun = 10000),
