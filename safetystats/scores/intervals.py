@@ -11,7 +11,7 @@ such choice and treats the score as known.
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -22,6 +22,7 @@ from safetystats.scores.correlation import IntArray
 from safetystats.scores.resampling import (
     Seed,
     Target,
+    bca_bounds,
     bootstrap_weights,
     correlations_under,
     lineage_weights,
@@ -87,9 +88,9 @@ class ClassDifference:
 def bca(target: Target, *, level: float = 0.95, n_resamples: int = 2000, seed: Seed) -> CorrelationIntervals:
     """Return bias-corrected and accelerated bootstrap intervals over models (Efron 1987), by `scipy.stats.bootstrap`.
 
-    The acceleration is that of the jackknife of the whole procedure. Where scipy cannot make an interval (bootstrap
-    distribution degenerate, or resamples without a correlation), the percentile interval stands in and the note says
-    so.
+    The acceleration is that of the jackknife of the whole procedure. Resamples without a correlation are left out and
+    counted in the note. Where scipy cannot make an interval (the bootstrap or jackknife distribution is degenerate),
+    the percentile interval stands in and the note says so.
 
     Parameters
     ----------
@@ -103,36 +104,19 @@ def bca(target: Target, *, level: float = 0.95, n_resamples: int = 2000, seed: S
     -------
     CorrelationIntervals
     """
-    from scipy import stats
-
-    n_models = len(target.values)
-
-    def statistic(rows: IntArray, axis: int = -1) -> FloatArray:
-        flat = rows.reshape(-1, rows.shape[-1])
-        offset = n_models * np.arange(len(flat))[:, None]
-        counts = np.bincount((flat + offset).ravel(), minlength=n_models * len(flat)).reshape(len(flat), n_models)
-        correlations = correlations_under(target, counts.astype(np.float64)).T
-        return correlations[:, 0] if rows.ndim == 1 else correlations
-
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
-            (np.arange(n_models),), statistic, n_resamples=n_resamples, vectorized=True, axis=-1,
-            confidence_level=level, method="BCa", rng=np.random.default_rng(seed),
-        )  # fmt: skip
-    draws = result.bootstrap_distribution.T
-    plain = _from_draws("bca", draws, point_correlations(target), level)
-    low, high = (np.asarray(side, dtype=np.float64) for side in result.confidence_interval)
+    low, high, distribution = bca_bounds(target, level, n_resamples, np.random.default_rng(seed), None)
+    plain = _from_draws("bca", distribution, point_correlations(target), level)
+    for b in np.flatnonzero((plain.n_draws < n_resamples) & np.isfinite(plain.lower)):
+        column = dataclasses.replace(target, values=target.values[:, [b]], member=target.member[[b]])
+        kept = distribution[np.isfinite(distribution[:, b]), b]
+        low[b], high[b] = (side[0] for side in bca_bounds(column, level, 0, None, kept[:, None])[:2])
     made = np.isfinite(low) & np.isfinite(high)
     instead = np.isfinite(plain.lower) & ~made
     said = ("BCa could not be computed: percentile interval instead" if swap else "" for swap in instead)
-    return CorrelationIntervals(
-        kind="bca",
-        level=level,
-        estimate=plain.estimate,
+    return dataclasses.replace(
+        plain,
         lower=np.where(made, low, plain.lower),
         upper=np.where(made, high, plain.upper),
-        n_draws=plain.n_draws,
         note=tuple(_join(first, second) for first, second in zip(said, plain.note, strict=True)),
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -164,6 +166,49 @@ def lineage_weights(lineages: Mapping[str, Sequence[Hashable]], n_draws: int, se
         weights[model_class] = drawn[:, code[start : start + len(members)]]
         start += len(members)
     return weights
+
+
+def bca_bounds(
+    target: Target, level: float, n_resamples: int, rng: np.random.Generator | None, earlier: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return BCa bounds of `scipy.stats.bootstrap`, over models, and the draws they come from.
+
+    Parameters
+    ----------
+    target : Target
+    level : float
+    n_resamples : int
+        Zero if `earlier` draws are given.
+    rng : Generator or None
+    earlier : array, shape (D, B), optional
+        Draws to make the bounds of, instead of new ones.
+
+    Returns
+    -------
+    lower, upper : array, shape (B,)
+        NaN where scipy cannot make them.
+    draws : array, shape (D, B)
+    """
+    from scipy import stats
+
+    n_models = len(target.values)
+
+    def statistic(rows: IntArray, axis: int = -1) -> FloatArray:
+        flat = rows.reshape(-1, rows.shape[-1])
+        offset = n_models * np.arange(len(flat))[:, None]
+        counts = np.bincount((flat + offset).ravel(), minlength=n_models * len(flat)).reshape(len(flat), n_models)
+        correlations = correlations_under(target, counts.astype(np.float64)).T
+        return correlations[:, 0] if rows.ndim == 1 else correlations
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (np.arange(n_models),), statistic, n_resamples=n_resamples, vectorized=True, axis=-1, method="BCa",
+            confidence_level=level, rng=rng,
+            bootstrap_result=None if earlier is None else SimpleNamespace(bootstrap_distribution=earlier.T),
+        )  # fmt: skip
+    low, high = (np.array(side, dtype=np.float64) for side in result.confidence_interval)
+    return low, high, np.asarray(result.bootstrap_distribution.T, dtype=np.float64)
 
 
 def _codes(groups: Sequence[Hashable]) -> tuple[IntArray, int]:

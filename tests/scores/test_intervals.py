@@ -82,26 +82,31 @@ def test_bca_of_the_whole_procedure_is_scipy_called_naively() -> None:
     assert abs(fixed.lower[0] - found.lower[0]) > 1e-4  # the score's own uncertainty is in there
 
 
-def test_bca_says_when_percentiles_stand_in() -> None:
+def test_bca_counts_lost_resamples_and_says_when_there_is_no_interval() -> None:
     whole = target()
     score = target_scores(whole)[:, 0]
-    rare = np.zeros(20)
-    rare[0] = 1.0  # absent from a third of the resamples
-    twice = np.zeros(20)
-    twice[:4] = 1.0  # absent from a few
-    awkward = dataclasses.replace(
-        whole, values=np.stack([score, rare, twice, np.ones(20)], axis=1), member=np.full(4, -1)
-    )
-    found = bca(dataclasses.replace(awkward, score_fixed=True), n_resamples=400, seed=SEED)
+    rare, few = np.zeros(20), np.zeros(20)
+    rare[0] = 1.0  # constant in a third of the resamples
+    few[:4] = 1.0  # constant in about one of a hundred
+    columns = np.stack([score, rare, few, np.ones(20)], axis=1)
+    awkward = dataclasses.replace(whole, values=columns, member=np.full(4, -1), score_fixed=True)
+    found = bca(awkward, n_resamples=400, seed=SEED)
     np.testing.assert_allclose([found.lower[0], found.upper[0]], [1.0, 1.0], atol=ROUNDING)
     assert "no interval" in found.note[1]
     assert np.isnan(found.lower[1])
-    assert "percentile interval instead" in found.note[2]
-    assert "draws have no correlation" in found.note[2]
-    assert np.isfinite(found.lower[2])
-    assert found.n_draws[2] < 400
-    assert np.isnan(found.estimate[3])
-    assert np.isnan(found.lower[3])
+    assert 0 < 400 - found.n_draws[2] < 20
+    assert found.note[2] == f"{400 - found.n_draws[2]} of 400 draws have no correlation"
+    assert found.lower[2] < found.estimate[2] < found.upper[2]
+    assert np.isnan([found.estimate[3], found.lower[3]]).all()
+
+
+def test_bca_says_when_percentiles_stand_in() -> None:
+    """A benchmark that is the score: tau is exactly 1 in every resample, and the acceleration is 0 / 0."""
+    whole = target(correlation="kendall")
+    twin = dataclasses.replace(whole, values=target_scores(whole)[:, [0]], member=np.array([-1]), score_fixed=True)
+    found = bca(twin, n_resamples=100, seed=SEED)
+    assert found.note == ("BCa could not be computed: percentile interval instead",)
+    np.testing.assert_allclose([found.lower[0], found.upper[0]], [1.0, 1.0], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("correlation", CORRELATIONS)
