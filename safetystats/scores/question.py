@@ -10,6 +10,7 @@ import numpy as np
 
 from safetystats.errors import DataError, Fault, suggest
 from safetystats.scores.capability import Missing, ScoreMethod
+from safetystats.scores.correlation import FEWEST_MODELS
 from safetystats.scores.resampling import Target, models_with_both
 from safetystats.scores.weighted import Correlation, FloatArray
 from safetystats.tables.prepare import align
@@ -78,10 +79,9 @@ def ask(
             remedy="Pass the table as it was read.",
         )
         raise DataError([fault])
-    paper = method == "spearman_2024"
     made: ScoreMethod = "spearman_pca_2024" if method == "spearman_2024" else score_method
     correlation: Correlation = "spearman" if method == "spearman_2024" else method
-    prepared = table if paper or table.preparation.aligned else align(table)
+    prepared = table if method == "spearman_2024" or table.preparation.aligned else align(table)
     names = prepared.select(roles=roles).columns()
     inside = {name: j for j, name in enumerate(capability_names(prepared, capability))}
     parts = {model_class: prepared.select(model_class=model_class) for model_class in prepared.classes}
@@ -128,8 +128,22 @@ def capability_names(table: ScoreTable, capability: Sequence[str] | None) -> lis
 
 
 def capability_matrix(table: ScoreTable, capability: Sequence[str] | None) -> FloatArray:
-    """Return capability scores of one class, shape (n, k); a column that does not vary is a DataError that names it."""
+    """Return capability scores of one class, shape (n, k).
+
+    Raises
+    ------
+    DataError
+        Fewer than 3 models, or a column that does not vary; the message names it.
+    """
     frame = table.scores[capability_names(table, capability)]
+    if table.n_models < FEWEST_MODELS:
+        fault = Fault(
+            file=table.name,
+            expected=f"at least {FEWEST_MODELS} models in every class",
+            got=f"{table.n_models} of class {', '.join(table.classes)}",
+            remedy="Leave the class out, or add models.",
+        )
+        raise DataError([fault])
     faults = [
         Fault(
             file=table.name,

@@ -1,4 +1,4 @@
-"""One-factor maximum likelihood: a stationary point, as likely as plain EM finds, also where a uniqueness is bounded."""
+"""One-factor maximum likelihood: a stationary point, as likely as plain EM finds, and a bound on uniquenesses."""
 
 from __future__ import annotations
 

@@ -162,6 +162,9 @@ def test_what_cannot_be_asked_is_refused(table: ScoreTable) -> None:
         capability_scores(table, capability=("c1", "c9"))
     with pytest.raises(DataError, match='column "constant"'):
         capability_scores(table, capability=("c1", "constant"))
+    two = table.select(models=["base-1", "base-2", "chat-1", "chat-2", "chat-3"])
+    with pytest.raises(DataError, match="at least 3 models in every class, got 2 of class base"):
+        capability_scores(two)
     with pytest.raises(ValueError, match="no class 'tuned'"):
         class_differences(table, class_a="tuned", class_b="base")
     with pytest.raises(ValueError, match="interval must be one of"):
