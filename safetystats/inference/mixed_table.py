@@ -21,11 +21,11 @@ EFFECT_COLUMNS: tuple[str, ...] = (
 DIAGNOSTIC_COLUMNS: tuple[str, ...] = ("fit", "check", "value", "limit", "outcome", "why")
 
 _OUTCOMES = {
-    "ok": "passed",
-    "boundary": "note",
-    "ols_cluster_robust": "note",
-    "not_converged": "failed",
-    "not_applicable": "not applicable",
+    "ok": "pass",
+    "boundary": "pass",
+    "ols_cluster_robust": "pass",
+    "not_converged": "fail",
+    "not_applicable": "not_applicable",
 }
 
 
@@ -189,8 +189,8 @@ def _effects(fits: Mapping[str, MixedFit], areas: Mapping[str, str]) -> pd.DataF
 def _diagnostics(fits: Mapping[str, MixedFit]) -> pd.DataFrame:
     records = [
         {
-            "fit": f"mixed:{name}",
-            "check": "variance of lineages / residual variance",
+            "fit": f"mixed/{name}",
+            "check": fit.status,
             "value": fit.group_variance / fit.residual_variance,
             "limit": BOUNDARY_RATIO,
             "outcome": _OUTCOMES[fit.status],

@@ -42,8 +42,8 @@ def test_every_benchmark_and_term_has_its_row(table: ScoreTable, result: MixedTa
     safety = table.columns(role="safety")
     assert list(result.effects["benchmark"].unique()) == safety
     assert (result.effects.groupby("benchmark").size() == 4).all()
-    assert list(result.diagnostics["fit"]) == [f"mixed:{name}" for name in safety]
-    quiet = result.diagnostics["outcome"] == "passed"
+    assert list(result.diagnostics["fit"]) == [f"mixed/{name}" for name in safety]
+    quiet = result.diagnostics["check"] == "ok"
     assert (result.diagnostics.loc[~quiet, "why"] != "").all()
 
 
