@@ -2,8 +2,9 @@
 
 `bca` and `family_bootstrap` are frequentist resampling intervals over models and over families, `bayesian_bootstrap`
 gives draws from a posterior under a Dirichlet process prior of no mass (Rubin 1981), `fisher` is the closed form that
-the others are checked against. What they cover, and where they fall short, is measured in
-`benchmarks/coverage_intervals.py`.
+the others are checked against. What they cover is measured in `benchmarks/coverage_intervals.md`: at the size of
+ren2024 all are within a few points of 95 % while families differ in the residuals only; where capability is clustered by
+family too, only `family_bootstrap` keeps its level, and the others fall to 85 to 92 %.
 
 All are equal-tailed. The score is made anew in every resample unless the target says `score_fixed`; Fisher-z has no
 such choice and treats the score as known.
@@ -33,7 +34,7 @@ from safetystats.scores.weighted import Correlation, FloatArray
 IntervalKind = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
 INTERVAL_KINDS: tuple[str, ...] = get_args(IntervalKind)
 
-# With fewer clusters a cluster bootstrap is too narrow (Cameron, Gelbach & Miller 2008 see trouble from 5 to 30).
+# With fewer clusters a cluster bootstrap tends to be too narrow (Cameron, Gelbach & Miller 2008: trouble at 5 to 30).
 FEW_CLUSTERS = 12
 # An interval is not given when more than this share of the draws had to be left out.
 LARGEST_LOSS = 0.1
@@ -130,7 +131,7 @@ def family_bootstrap(
     ----------
     target : Target
     families : sequence, length n
-        Family of each model; a note warns below 12 families, where such intervals are too narrow.
+        Family of each model; a note warns below 12 families, where such intervals tend to be too narrow.
     level : float
     n_resamples : int
     seed : int, SeedSequence or Generator
@@ -141,7 +142,7 @@ def family_bootstrap(
     """
     draws = correlations_under(target, bootstrap_weights(families, n_resamples, seed))
     few = len(set(families))
-    warning = f"few clusters: {few} families, interval likely too narrow" if few < FEW_CLUSTERS else ""
+    warning = f"few clusters: {few} families, interval may be too narrow" if few < FEW_CLUSTERS else ""
     return _from_draws("family_bootstrap", draws, point_correlations(target), level, warning)
 
 
@@ -157,7 +158,7 @@ def bayesian_bootstrap(
     ----------
     targets : mapping from class to Target
     lineages : mapping from class to sequence, length n_class
-        Same classes.
+        Same classes. Families in their place give a Bayesian bootstrap over families.
     n_draws : int
     seed : int, SeedSequence or Generator
 
