@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from safetystats.summaries.flow import Flow, trace_flow
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations
+from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
 from safetystats.tables.load import load_table
 from safetystats.tables.prepare import align, standardise, transform
@@ -27,38 +27,6 @@ from safetystats.tables.table import ScoreTable
 
 MIN_CAPABILITY = 3
 MIN_MODELS = 5
-
-
-class Talk(Protocol):
-    """Who is told how far the work is."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Work within the stage has advanced."""
-
-
-class Silence:
-    """Tells nobody."""
-
-    def stage(self, name: str) -> None:
-        """Say nothing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Say nothing."""
-
-
-STAGES = (
-    "auditing the table",
-    "capability scores and correlations",
-    "compiling and sampling the capability model",
-    "posterior correlations of safety benchmarks",
-    "mixed models of the classes",
-    "tables and checks",
-    "figures and report",
-)
-"""What a run goes through, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,275 @@
+"""The one Markdown document of a study: prose from `reports/prose`, filled with the numbers of `results.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import jinja2
+
+from safetystats.reporting import report_tables
+from safetystats.reporting.results import Results, Value
+from safetystats.reporting.text import escape, labels_for
+from safetystats.shelf import shelf_path
+from safetystats.specs import BetaPrior, LogNormalPrior, NormalPrior
+from safetystats.summaries import numbers
+from safetystats.summaries.analysis import Analysis
+from safetystats.summaries.gates import failed
+
+_SOFTWARE = (
+    "safetystats", "pymc", "nutpie", "pytensor", "arviz-stats", "statsmodels", "scipy", "numpy", "pandas", "matplotlib",
+)  # fmt: skip
+_TRANSFORMS = {
+    "identity": "Scores were not transformed.",
+    "logit": "Bounded scores were mapped to log odds above their chance level.",
+    "rank_normal": "Scores were replaced by normal scores of their ranks within the class.",
+}
+_CAPABILITY = {
+    "mean": "the mean of the z-scored capability benchmarks, pooled over classes",
+    "pca": "the first principal component of the capability benchmarks, pooled over classes",
+}
+_PLURALS = {"lineage": "lineages", "family": "families"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureText:
+    """What the document needs of a figure: the stem of its file, its caption, and the text that stands for it."""
+
+    name: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quoter:
+    """Turns keys of the results into text; the only way a number gets into a sentence."""
+
+    results: Results
+    names: Mapping[str, str]
+    models: Mapping[str, str]
+
+    def number(self, key: str) -> int | float:
+        """Return the number itself, for conditions."""
+        value = self.results[key]
+        if isinstance(value, str):
+            raise TypeError(f"{key} is text")
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a result that is text."""
+        return str(self.results[key])
+
+    def num(self, key: str, digits: int = 2) -> str:
+        """Return a number with decimals."""
+        return numbers.number_text(float(self.number(key)), digits)
+
+    def pct(self, key: str, digits: int = 0) -> str:
+        """Return a share as a percentage."""
+        return numbers.percent_text(float(self.number(key)), digits)
+
+    def count(self, key: str, noun: str, plural: str | None = None) -> str:
+        """Return a count with its noun."""
+        return numbers.count_text(int(self.number(key)), noun, plural)
+
+    def est(self, stem: str, column: str) -> str:
+        """Return an estimate with its interval."""
+        value, lower, upper = (float(self.number(f"{stem}/{part}")) for part in (column, "lower", "upper"))
+        return numbers.estimate_text(value, lower, upper)
+
+    def name(self, benchmark: str) -> str:
+        """Return the escaped human name of a benchmark."""
+        return escape(self.names[benchmark])
+
+    def model(self, model: str) -> str:
+        """Return the escaped human name of a model."""
+        return escape(self.models[model])
+
+
+def render_document(analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]) -> str:
+    """Return the report as Markdown in pandoc's dialect.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    results : mapping
+        From `safetystats.reporting.results.collect_results`.
+    figures : mapping of str to FigureText
+        By name; a figure that a study does not have is left out.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If a prose file names something that does not exist.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(shelf_path("reports", "prose")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        comment_start_string="<!--",
+        comment_end_string="-->",
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.md").render(_context(analysis, results, figures))
+
+
+def summary_lines(analysis: Analysis, results: Results) -> list[str]:
+    """Return the six lines that stand first in the report and are printed at the end of a run, as Markdown."""
+    quoter = _quoter(analysis, results)
+    q, classes = quoter, analysis.plan.table.classes
+    per_class = numbers.join_words([f"{q.num(f'models.{c}', 0)} {escape(c)}" for c in classes])
+    first = "; ".join(f"{escape(c)} {q.pct(f'first_component_share.{c}', 1)}" for c in classes)
+    verdicts = "; ".join(
+        f"{escape(c)}: "
+        + ", ".join(
+            f"{q.num(f'verdicts.{c}.cut.{v}', 0)} {v}"
+            for v in ("entangled", "inverse", "distinct", "undetermined", "withheld")
+            if v != "withheld" or q.number(f"verdicts.{c}.cut.withheld")
+        )
+        for c in classes
+    )
+    largest = "; ".join(
+        f"{escape(c)}: {q.name(q.text(f'largest_mean_of.{c}'))} "
+        + q.est(f"posterior_correlations/{c}/{q.text(f'largest_mean_of.{c}')}/cut", "mean")
+        for c in classes
+        if f"largest_mean_of.{c}" in results
+    )
+    lines = [
+        f"Data: {q.count('models', 'model')} ({per_class}) of {q.count('families', 'family', 'families')}; "
+        f"{q.count('capability_benchmarks', 'capability benchmark')} and {q.count('safety_benchmarks', 'safety benchmark')}; "
+        f"{q.pct('missing_share', 1)} of the cells missing.",
+        f"Capability: share of the first component (2024 recipe) {first}.",
+        f"Verdicts (cut posterior, limit {q.num('rope')}, probability {q.num('rope_probability')}): {verdicts}.",
+        f"Largest absolute posterior correlation [{q.pct('level')} interval]: {largest}.",
+    ]
+    if len(classes) > 1:
+        lines.append(
+            f"Classes: {q.num('differences_clear', 0)} of {q.count('differences', 'difference')} of capabilities "
+            f"correlations {'has' if q.number('differences_clear') == 1 else 'have'} an unadjusted {q.pct('level')} "
+            "interval that leaves out zero."
+        )
+    else:
+        lines.append(f"Classes: one ({escape(classes[0])}); no comparison.")
+    wrong = q.number("checks_failed")
+    lines.append(
+        f"Checks: {q.num('checks_failed', 0)} of {q.num('checks', 0)} failed; verdicts are withheld."
+        if wrong
+        else f"Checks: all {q.num('checks', 0)} passed."
+    )
+    return lines
+
+
+def _quoter(analysis: Analysis, results: Results) -> Quoter:
+    table = analysis.plan.table
+    return Quoter(
+        results=results,
+        names=labels_for({str(k): str(v) for k, v in table.benchmarks["name"].items()}),
+        models=labels_for({str(k): str(v) for k, v in table.models["name"].items()}),
+    )
+
+
+def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureText]) -> dict[str, object]:
+    plan, quoter = analysis.plan, _quoter(analysis, results)
+    spec, gates, classes = plan.factor, plan.factor.gates, plan.table.classes
+
+    def figure(name: str) -> str:
+        return _figure(figures[name]) if name in figures else ""
+
+    return {
+        "num": quoter.num, "pct": quoter.pct, "count": quoter.count, "est": quoter.est, "name": quoter.name,
+        "model": quoter.model, "number": quoter.number, "text": quoter.text, "escape": escape, "minus": numbers.MINUS,
+        "classes": classes,
+        "two_classes": len(classes) > 1,
+        "reference_class": classes[0],
+        "question": plan.study.question,
+        "table_title": plan.table.title,
+        "rope_reason": plan.study.rope.reason,
+        "summary_lines": summary_lines(analysis, results),
+        "failed_checks": [
+            dataclasses.asdict(check)
+            | {
+                "value_text": numbers.significant_text(check.value),
+                "limit_text": numbers.significant_text(check.limit),
+            }
+            for check in failed(list(analysis.checks))
+        ],
+        "fingerprint": plan.table.fingerprint[:16],
+        "class_counts": numbers.join_words([f"{quoter.num(f'models.{c}', 0)} {escape(c)}" for c in classes]),
+        "capability_names": numbers.join_words([quoter.name(b) for b in plan.prepared.columns("capability")]),
+        "transform_sentence": _TRANSFORMS[spec.transform],
+        "mixed_group": plan.mixed.group,
+        "mixed_group_plural": _PLURALS[plan.mixed.group],
+        "mixed_capability": _CAPABILITY[plan.mixed.capability],
+        "seed_text": str(plan.study.seed),
+        "attempts_sentence": _attempts(analysis),
+        "gate_r_hat": numbers.number_text(gates.r_hat),
+        "gate_ess": numbers.number_text(gates.ess, 0),
+        "gate_divergences": str(gates.divergences),
+        "gate_bfmi": numbers.number_text(gates.e_bfmi, 1),
+        "gate_k": numbers.number_text(gates.pareto_k, 1),
+        "prior_table": _prior_table(analysis),
+        "software_sentence": _software(),
+        "has_left_out": len(plan.flow.left_out) > 0,
+        "has_audit": bool(analysis.audit.graver_than("note")),
+        "has_sources": len(plan.table.sources) > 0,
+        "flow_table": report_tables.flow_table(plan.flow),
+        "class_table": report_tables.class_table(plan.flow),
+        "left_out_table": report_tables.left_out_table(plan.flow, quoter.names),
+        "audit_table": report_tables.audit_table(analysis),
+        "source_table": report_tables.source_table(plan.table),
+        "loadings_table": report_tables.loadings_table(analysis, quoter.names),
+        "posterior_tables": report_tables.posterior_tables(analysis, quoter.names),
+        "correlation_tables": report_tables.correlation_tables(analysis, quoter.names),
+        "differences_table": report_tables.differences_table(analysis, quoter.names),
+        "mixed_tables": report_tables.mixed_tables(analysis, quoter.names),
+        "diagnostics_table": report_tables.diagnostics_table(analysis),
+        "missing_figure": figure("missing"),
+        "capability_figure": figure("capability"),
+        "loadings_figure": figure("loadings"),
+        "forest_figure": figure("forest"),
+        "differences_figure": figure("class_differences"),
+    }  # fmt: skip
+
+
+def _figure(figure: FigureText) -> str:
+    alt = escape(figure.alt)
+    return f'![{escape(figure.caption)}](figures/{figure.name}.svg){{#fig-{figure.name} alt="{alt}"}}'
+
+
+def _attempts(analysis: Analysis) -> str:
+    again = sorted({check.fit for check in analysis.checks if "second attempt" in check.why})
+    if not again:
+        return ""
+    names: Sequence[str] = [escape(name) for name in again]
+    return (
+        f" Because a limit was not met, {numbers.join_words(list(names))} "
+        f"{'was' if len(again) == 1 else 'were'} sampled again with twice the draws and smaller steps."
+    )
+
+
+def _prior_table(analysis: Analysis) -> str:
+    priors = analysis.plan.factor.priors
+    rows: list[tuple[str, BetaPrior | LogNormalPrior | NormalPrior]] = [
+        (r"$(\rho_b + 1) / 2$", priors.loading),
+        ("$s_b$", priors.total_sd),
+        (r"$\kappa_b$", priors.icc),
+        (r"$\alpha_b$", priors.intercept),
+    ]
+    return report_tables.prior_table([(symbol, _prior_text(prior), escape(prior.reason)) for symbol, prior in rows])
+
+
+def _prior_text(prior: BetaPrior | LogNormalPrior | NormalPrior) -> str:
+    if isinstance(prior, BetaPrior):
+        return f"$\\mathrm{{Beta}}({prior.alpha:g}, {prior.beta:g})$"
+    kind = "LogNormal" if isinstance(prior, LogNormalPrior) else "N"
+    spread = f"{prior.sigma:g}" if isinstance(prior, LogNormalPrior) else f"{prior.sigma:g}^2"
+    return f"$\\mathrm{{{kind}}}({prior.mu:g}, {spread})$"
+
+
+def _software() -> str:
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return f"Python {python}, " + ", ".join(f"{name} {version(name)}" for name in _SOFTWARE) + "."

@@ -1,0 +1,173 @@
+"""Write a study's folder: tables, figures, results, fits, pages. Every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from safetystats.reporting.document import FigureText, render_document, summary_lines
+from safetystats.reporting.results import Value, collect_results
+from safetystats.reporting.text import labels_for
+from safetystats.reporting.writers import to_github, to_html
+from safetystats.shelf import sha256_bytes, shelf_path, write_atomic
+from safetystats.summaries.analysis import Analysis
+
+_LIBRARIES = (
+    "safetystats", "pymc", "nutpie", "pytensor", "numba", "arviz-stats", "arviz-base", "statsmodels", "scipy", "numpy",
+    "pandas", "xarray", "h5netcdf", "matplotlib", "pypandoc-binary", "jinja2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was written.
+
+    Attributes
+    ----------
+    folder : Path
+    report : Path
+        The HTML report.
+    summary : tuple of str
+        The lines that stand first in it, as plain text.
+    gates_passed : bool
+    """
+
+    folder: Path
+    report: Path
+    summary: tuple[str, ...]
+    gates_passed: bool
+
+
+def write_study(analysis: Analysis, folder: Path) -> Written:
+    """Write everything that DESIGN section 5 names and that this version makes, and return where it is.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    folder : Path
+        Made if it does not exist; files of the same names are replaced, other files are left alone.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    from safetystats.reporting import figures
+
+    plan = analysis.plan
+    results = collect_results(analysis)
+    table = plan.table
+    labels = labels_for({str(k): str(v) for k, v in table.benchmarks["name"].items()})
+    models = labels_for({str(k): str(v) for k, v in table.models["name"].items()})
+    headline = [str(name) for name in table.benchmarks.index[table.benchmarks["headline"].astype(bool)]]
+    level, tables = plan.study.level, analysis.tables
+    drawings = [
+        figures.draw_loadings(tables["capability_loadings"], labels=labels, level=level),
+        figures.draw_capability(tables["capability_scores"], labels=models, level=level),
+        figures.draw_forest(
+            tables["posterior_correlations"],
+            tables["capability_correlations"],
+            labels=labels,
+            headline=headline,
+            rope=plan.study.rope.limit,
+            level=level,
+        ),
+        figures.draw_class_differences(tables["class_differences"], labels=labels, headline=headline, level=level),
+        figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
+    ]
+    drawn = [drawing for drawing in drawings if drawing is not None]
+    for drawing in drawn:
+        write_atomic(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
+        write_atomic(folder / "figures" / f"{drawing.name}.png", drawing.png)
+    for name, frame in tables.items():
+        write_atomic(folder / "tables" / f"{name}.csv", csv_text(frame))
+    write_atomic(folder / "tables" / "left_out.csv", csv_text(plan.flow.left_out))
+    write_atomic(folder / "results.json", json_text(results))
+    for name, path in analysis.fits.items():
+        write_atomic(folder / "fits" / f"{name}.nc", path.read_bytes())
+    write_atomic(folder / "references.bib", shelf_path("reports", "references.bib").read_text(encoding="utf-8"))
+
+    texts = {d.name: FigureText(name=d.name, caption=d.caption, alt=d.alt) for d in drawn}
+    markdown = render_document(analysis, results, texts)
+    write_atomic(folder / "report.md", to_github(markdown, title=plan.study.title))
+    with tempfile.TemporaryDirectory() as scratch:
+        for drawing in drawn:
+            write_atomic(Path(scratch) / "figures" / f"{drawing.name}.svg", drawing.svg)
+        page = to_html(markdown, title=plan.study.title, resources=Path(scratch))
+    write_atomic(folder / "run.json", json_text(_run_record(analysis)))
+    write_atomic(folder / "report.html", page)
+    return Written(
+        folder=folder,
+        report=folder / "report.html",
+        summary=tuple(_plain(line) for line in summary_lines(analysis, results)),
+        gates_passed=analysis.gates_passed,
+    )
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV in full precision, rows ended by a line feed."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def json_text(content: Mapping[str, object]) -> str:
+    """Return sorted JSON; numbers that are not finite become null."""
+    return json.dumps(_finite(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _run_record(analysis: Analysis) -> dict[str, object]:
+    plan = analysis.plan
+    tables: dict[str, Value] = {
+        name: sha256_bytes(csv_text(frame).encode("utf-8")) for name, frame in analysis.tables.items()
+    }
+    return {
+        "study": plan.name,
+        "spec": json.loads(plan.study.model_dump_json()),
+        "specs": {
+            name: {"fingerprint": spec.fingerprint, "content": json.loads(spec.model_dump_json())}
+            for name, spec in (("score", plan.score), ("factor", plan.factor), ("mixed", plan.mixed))
+        },
+        "table": {"name": plan.table.name, "fingerprint": plan.table.fingerprint},
+        "fits": {name: path.stem for name, path in analysis.fits.items()},
+        "fits_reused": analysis.reused,
+        "tables": tables,
+        "gates": {
+            "passed": analysis.gates_passed,
+            "checks": [dataclasses.asdict(check) for check in analysis.checks],
+        },
+        "timings": dict(analysis.timings),
+        "versions": {"python": sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "platform": platform.platform(),
+    }
+
+
+def _plain(markdown: str) -> str:
+    """Take the escapes out of one of our own lines."""
+    out, skip = [], False
+    for ch in markdown:
+        if ch == "\\" and not skip:
+            skip = True
+            continue
+        out.append(ch)
+        skip = False
+    return "".join(out)

@@ -1,0 +1,48 @@
+"""Progress on the terminal: the stage, a bar, and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from safetystats.summaries.talk import STAGE_SHARES, Silence, Talk
+
+
+class _Bar:
+    """Shows one bar for the whole run; each stage has its usual share of the time."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self._task = progress.add_task("starting", total=sum(STAGE_SHARES.values()))
+        self._done = 0.0
+        self._share = 0.0
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        self._done += self._share
+        self._share = STAGE_SHARES.get(name, 0.0)
+        self._progress.update(self._task, description=name, completed=self._done)
+        if not self._console.is_terminal:
+            self._console.print(name, markup=False, highlight=False)
+
+    def progress(self, done: int, total: int) -> None:
+        """Work within the stage has advanced."""
+        self._progress.update(self._task, completed=self._done + self._share * min(done / max(total, 1), 1.0))
+
+
+@contextmanager
+def show_progress(console: Console, *, quiet: bool) -> Iterator[Talk]:
+    """Yield what a run reports to: a bar on a terminal, a line per stage elsewhere, nothing if quiet."""
+    if quiet:
+        yield Silence()
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield _Bar(progress, console)

@@ -1,0 +1,90 @@
+"""The house rules that a machine can hold: imports go down, one library has one door, modules stay short."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "safetystats"
+FLOORS = ("base", "tables", "scores", "inference", "summaries", "reporting", "cli")
+BASE = {"errors", "shelf", "specs"}
+TOP = {"cli", "__main__", "__init__"}
+LONGEST = 400
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_shelf" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+DOORS = {
+    "pymc": {"inference/factor.py"},
+    "pytensor": {"inference/factor.py"},
+    "nutpie": {"inference/sampling.py"},
+    "statsmodels": {"inference/mixed.py"},
+    "matplotlib": {name for path in MODULES if (name := name_of(path)).startswith("reporting/figure")},
+    "pypandoc": {"reporting/writers.py"},
+    "jinja2": {"reporting/document.py"},
+    "pooch": {"tables/fetch.py"},
+    "typer": {"cli.py"},
+    "rich": {"cli.py", "reporting/progress.py"},
+    "tomllib": {"specs.py", "tables/load.py"},
+}
+
+
+def floor_of(parts: list[str]) -> int:
+    """Return the floor of a module named by its path below the package."""
+    if len(parts) == 1 and parts[0] not in FLOORS:
+        return FLOORS.index("base") if parts[0] in BASE else FLOORS.index("cli")
+    return FLOORS.index(parts[0])
+
+
+def imports_of(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} has a relative import"
+            found.append(node.module or "")
+            if node.module == "safetystats":
+                found += [f"safetystats.{alias.name}" for alias in node.names if alias.name != "__version__"]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    own = floor_of(name_of(path).removesuffix(".py").split("/"))
+    for module in imports_of(path):
+        parts = module.split(".")[1:]
+        if module.startswith("safetystats.") and parts:
+            assert floor_of(parts) <= own, f"{name_of(path)} imports {module}, which stands above it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_library_has_its_door(path: Path) -> None:
+    for module in imports_of(path):
+        doors = DOORS.get(module.split(".")[0])
+        assert doors is None or name_of(path) in doors, f"{name_of(path)} imports {module}; its door is {doors}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_can_be_read_at_a_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_public_functions_pass_nothing_through(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and name_of(path) != "tables/table.py":
+            assert node.args.kwarg is None or node.args.kwarg.annotation is not None
+            assert node.args.kwarg is None or node.name == "with_attrs", f"{name_of(path)}: {node.name} takes **kwargs"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_table_floors_do_not_print(path: Path) -> None:
+    if name_of(path) not in ("cli.py",):
+        assert not re.search(r"^\s*print\(", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
