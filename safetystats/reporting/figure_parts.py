@@ -29,7 +29,7 @@ from safetystats.reporting.figure_style import (
     styled,
 )
 from safetystats.reporting.figure_text import SMALL, without_shared_ending
-from safetystats.summaries.numbers import estimate_text
+from safetystats.summaries.numbers import count_text, estimate_text
 
 VERDICT_MARKS: Mapping[str, Mark] = {
     "entangled": Mark(colour=VERMILLION, shape="o"),
@@ -47,7 +47,7 @@ CLASS_MARKS: tuple[Mark, ...] = (
     Mark(colour=BLUE, shape="o"), Mark(colour=VERMILLION, shape="s", size=4.2), Mark(colour=GREEN, shape="^"),
     Mark(colour=ORANGE, shape="D", size=3.8), Mark(colour=PURPLE, shape="v"), Mark(colour=SKY, shape="P"),
 )  # fmt: skip
-MISSING, PRESENT = Mark(colour=VERMILLION, shape="s", size=5.5), Mark(colour=PALE, shape="o", size=1.2)
+MISSING = Mark(colour=VERMILLION, shape="s", size=5.5)
 MOST_ROWS, MOST_COLUMNS = 60, 55
 
 
@@ -124,7 +124,7 @@ def limits(frame: pd.DataFrame) -> tuple[float, float]:
 
 def left_out_text(shown: int, left_out: int) -> str:
     """Return the sentence of a caption about benchmarks that are not drawn; empty where all are."""
-    return f" Only the {shown} headline benchmarks are shown; {left_out} more are in the table." if left_out else ""
+    return f" Shown: {count_text(shown, 'headline benchmark')}; the table has {left_out} more." if left_out else ""
 
 
 def ending_text(ending: str) -> str:

@@ -14,7 +14,6 @@ from safetystats.reporting.figure_parts import (
     LATENT,
     MISSING,
     MOST_COLUMNS,
-    PRESENT,
     RECIPE,
     ending_text,
     limits,
@@ -26,6 +25,7 @@ from safetystats.reporting.figure_style import (
     EDGE,
     FOOT,
     GREY,
+    GRID,
     WIDTH,
     Drawing,
     arrange,
@@ -209,7 +209,7 @@ def draw_missing(table: ScoreTable) -> Drawing | None:
         step = min(0.17, (WIDTH - rows.left - EDGE) / grid.shape[1])
         size = min(TINY, step * 72 * 0.92)
         columns = fit_names({str(c): names[str(c)] for c in grid.columns}, 2.2, size)
-        entries = [key(MISSING, "missing"), key(PRESENT, "present")]
+        entries = [key(MISSING, "missing score")]
         top = legend_height(entries) + max(text_width(text, size) for text in columns.values()) + 0.1
         figure = new_figure(top + rows.height + EDGE)
         axes = row_axes(figure, rows.left, step * grid.shape[1], top, rows.pitch, rows.extent)
@@ -218,19 +218,20 @@ def draw_missing(table: ScoreTable) -> Drawing | None:
         axes.grid(visible=False)
         axes.set_xticks([])
         y = rows.places(pd.Series(grid.index.astype(str)))
+        guide_lines(axes, y)
+        axes.vlines(range(grid.shape[1]), -0.5, rows.extent - 0.5, color=GRID, linewidth=0.4, zorder=0.5)
         at, place = np.nonzero(grid.to_numpy())
         points(axes, y[at], pd.Series(place), dataclasses.replace(MISSING, size=min(5.5, step * 72 * 0.6)))
-        at, place = np.nonzero(~grid.to_numpy())
-        points(axes, y[at], pd.Series(place), PRESENT)
         for i, text in enumerate(columns.values()):
             axes.text(i, -0.6, text, rotation=90, ha="center", va="bottom", fontsize=size, clip_on=False)
         write_rows(axes, rows)
         legend(figure, entries)
         total, share = int(everything.to_numpy().sum()), float(everything.to_numpy().mean())
+        drawn = f"{count_text(len(gaps), 'model')} and {count_text(gaps.shape[1], 'benchmark')}"
         caption = (
             f"Missing scores: {total} of {everything.size} cells ({percent_text(share, 1)}) of {len(everything)} "
-            f"models and {everything.shape[1]} capability and safety benchmarks. Only the "
-            f"{count_text(len(gaps), 'model')} and {count_text(gaps.shape[1], 'benchmark')} with a missing score are drawn"
+            f"models and {everything.shape[1]} capability and safety benchmarks. Only the {drawn} with a missing score "
+            "are drawn"
         )
         caption += "." if grid.size == gaps.size else ", and of these the ones with most missing."
         caption += ending_text(ending)
@@ -238,7 +239,7 @@ def draw_missing(table: ScoreTable) -> Drawing | None:
         worst = join_words([f"{safe_text(names[str(b)])} ({n})" for b, n in count.head(3).items()])
         alt = (
             f"Grid of {count_text(grid.shape[0], 'row')} and {count_text(grid.shape[1], 'column')}, a square where a "
-            f"score is missing, a dot where there is one. Models without a score, by benchmark: {worst}"
+            f"score is missing. Models without a score, by benchmark: {worst}"
             f"{' have most' if len(count) > 3 else ''}."
         )
         data = everything.stack().rename("missing").rename_axis(["model", "benchmark"]).reset_index()
