@@ -28,7 +28,7 @@ from safetystats.reporting.figure_style import (
     new_figure,
     styled,
 )
-from safetystats.reporting.figure_text import SMALL, without_shared_ending
+from safetystats.reporting.figure_text import SMALL, safe_text, without_shared_ending
 from safetystats.summaries.numbers import count_text, estimate_text
 
 VERDICT_MARKS: Mapping[str, Mark] = {
@@ -94,7 +94,7 @@ def by_area(frame: pd.DataFrame, value: str, labels: Mapping[str, str]) -> tuple
     """Return labels by area; areas, and benchmarks within them, from the largest mean value down."""
     keys = [str(b) for b in dict.fromkeys(frame["benchmark"])]
     names, ending = without_shared_ending({b: labels.get(b, b) for b in keys})
-    known = frame.assign(area=frame["area"].fillna("").astype(str).replace("", "no area"))
+    known = frame.assign(area=[safe_text(a) or "no area" for a in frame["area"].fillna("").astype(str)])
     areas = known.groupby("area", sort=False)[value].mean().sort_values(ascending=False, kind="stable")
     groups = {}
     for area in areas.index:

@@ -27,7 +27,8 @@ def safe_text(text: str) -> str:
     """Return the text on one line, in characters that the font has."""
     flat = " ".join(unicodedata.normalize("NFC", str(text)).split())
     seen = [c for c in flat if unicodedata.category(c) not in ("Cc", "Cf")]
-    return "".join(c if _has_glyph(c) else "\N{REPLACEMENT CHARACTER}" for c in seen)
+    drawn = "".join(c if _has_glyph(c) else "\N{REPLACEMENT CHARACTER}" for c in seen)
+    return " ".join(drawn.split())
 
 
 def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
@@ -90,8 +91,11 @@ def fit_names(names: Mapping[str, str], width: float, size: float = TEXT, lines:
 
 
 def without_shared_ending(names: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Return names without the bracket that all of them end in, and that bracket (empty where there is none)."""
-    given = {key: safe_text(name) for key, name in names.items()}
+    """Return names without the bracket that all of them end in, and that bracket (empty where there is none).
+
+    A name of which nothing can be drawn is replaced by its key.
+    """
+    given = {key: safe_text(name) or safe_text(key) for key, name in names.items()}
     endings = {name[name.rfind(" (") :] if name.endswith(")") and " (" in name else "" for name in given.values()}
     if len(given) < 2 or len(endings) != 1 or "" in endings:
         return given, ""

@@ -53,6 +53,7 @@ from safetystats.reporting.figure_text import (
     fit_text,
     range_text,
     safe_text,
+    text_width,
 )
 from safetystats.reporting.figures_models import draw_capability, draw_loadings, draw_missing
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
@@ -118,10 +119,11 @@ def draw_forest(
             axes = row_axes(figure, rows.left + column * (width + GAP), width, top, rows.pitch, rows.extent)
             axes.axvspan(-rope, rope, color=BAND, linewidth=0, zorder=0)
             axes.axvline(0, color=PALE, linewidth=0.6, zorder=1)
-            correlation_axis(axes, fit_text("posterior correlation with capability, ρ", width + 0.2))
+            correlation_axis(axes, "posterior correlation with capability, ρ" if width > 2 else "correlation ρ")
             guide_lines(axes, list(rows.y.values()))
             beneath, part = joint[joint["model_class"] == name], cut[cut["model_class"] == name]
-            panel_title(axes, fit_text(name, width - 0.9, bold=True) + f" (n = {range_text(part['n_models'])})")
+            size = f" (n = {range_text(part['n_models']).replace(' to ', '–')})"
+            panel_title(axes, fit_text(name, width + 0.2 - text_width(size, bold=True), bold=True) + size)
             y = rows.places(beneath["benchmark"]) + 0.28
             spans(axes, y, beneath["lower"], beneath["upper"], JOINT, 0.7)
             points(axes, y, beneath["mean"], JOINT)
@@ -199,7 +201,7 @@ def draw_class_differences(
             axes.set_xlim(min(low, -0.1), max(high, 0.1))
             guide_lines(axes, list(rows.y.values()))
             axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-            axes.set_xlabel(fit_text("difference of correlations", width + 0.2))
+            axes.set_xlabel("difference of correlations" if width > 1.4 else "difference")
             panel_title(axes, fit_text(pair, width, bold=True))
             y = rows.places(part["benchmark"])
             apart = clear[part.index].to_numpy()

@@ -258,7 +258,7 @@ def _capability_panel(
     pitch: float,
 ) -> None:
     """Draw one class: names on the left, families on the right."""
-    names = fit_names({m: labels.get(m, m) for m in part["model"]}, 0.44 * cell, TINY)
+    names = fit_names({m: safe_text(labels.get(m, m)) or m for m in part["model"]}, 0.44 * cell, TINY)
     families = [fit_text(family, 0.2 * cell, TINY) for family in part["family"].fillna("").astype(str)]
     left = EDGE + max(text_width(text, TINY) for text in names.values()) + 0.08
     right = max(text_width(text, TINY) for text in families) + 0.06 + EDGE
