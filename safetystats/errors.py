@@ -1,7 +1,8 @@
 """What can go wrong, said so that the reader can mend it.
 
-Every error that a user can cause derives from `SafetyStatsError` and carries the exit code that the command line returns.
-A `Fault` is one thing that is wrong with an input: where it stands, what was expected, what was found, what to do.
+Every error that a user can cause derives from `SafetyStatsError` and carries the exit code that the command line
+returns. A `Fault` is one thing that is wrong with an input: where it stands, what was expected, what was found, what
+to do.
 """
 
 from __future__ import annotations

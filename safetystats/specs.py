@@ -1,7 +1,7 @@
 """Specs: what a study asks for and how each analysis is set. TOML chooses and sets; it never defines.
 
-Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults at once, and suggests the key
-that was meant. The JSON of a spec is part of the identity of every fit made with it.
+Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults at once, and suggests the
+key that was meant. The JSON of a spec is part of the identity of every fit made with it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Rope(Spec):
 
     limit: Probability = 0.40
     probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    reason: str = "below 40 % is the only threshold of Ren et al. (2024)"
+    reason: str = "the only threshold in Ren et al. (2024), who call correlations below 40 % low"
 
 
 class StudySpec(Spec):

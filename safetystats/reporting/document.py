@@ -12,7 +12,7 @@ import jinja2
 
 from safetystats.reporting import report_tables
 from safetystats.reporting.results import Results, Value
-from safetystats.reporting.text import escape, labels_for
+from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
 from safetystats.shelf import shelf_path
 from safetystats.specs import BetaPrior, LogNormalPrior, NormalPrior
 from safetystats.summaries import numbers
@@ -140,7 +140,8 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
     )
     lines = [
         f"Data: {q.count('models', 'model')} ({per_class}) of {q.count('families', 'family', 'families')}; "
-        f"{q.count('capability_benchmarks', 'capability benchmark')} and {q.count('safety_benchmarks', 'safety benchmark')}; "
+        f"{q.count('capability_benchmarks', 'capability benchmark')} and "
+        f"{q.count('safety_benchmarks', 'safety benchmark')}; "
         f"{q.pct('missing_share', 1)} of the cells missing.",
         f"Capability: share of the first component (2024 recipe) {first}.",
         f"Verdicts (cut posterior, limit {q.num('rope')}, probability {q.num('rope_probability')}): {verdicts}.",
@@ -185,9 +186,10 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "classes": classes,
         "two_classes": len(classes) > 1,
         "reference_class": classes[0],
-        "question": plan.study.question,
+        "question": escape(plan.study.question, ANY_LENGTH),
         "table_title": plan.table.title,
-        "rope_reason": plan.study.rope.reason,
+        "shared_ending": escape(shared_ending([str(n) for n in plan.table.benchmarks["name"]])),
+        "rope_reason": escape(plan.study.rope.reason, ANY_LENGTH),
         "summary_lines": summary_lines(analysis, results),
         "failed_checks": [
             dataclasses.asdict(check)
@@ -212,6 +214,9 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "gate_bfmi": numbers.number_text(gates.e_bfmi, 1),
         "gate_k": numbers.number_text(gates.pareto_k, 1),
         "prior_table": _prior_table(analysis),
+        "reliabilities": numbers.join_words(
+            [f"{escape(c)} {quoter.num(f'capability_reliability.{c}')}" for c in classes]
+        ),
         "software_sentence": _software(),
         "has_left_out": len(plan.flow.left_out) > 0,
         "has_audit": bool(analysis.audit.graver_than("note")),
@@ -236,8 +241,8 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
 
 
 def _figure(figure: FigureText) -> str:
-    alt = escape(figure.alt)
-    return f'![{escape(figure.caption)}](figures/{figure.name}.svg){{#fig-{figure.name} alt="{alt}"}}'
+    alt = escape(figure.alt, ANY_LENGTH)
+    return f'![{escape(figure.caption, ANY_LENGTH)}](figures/{figure.name}.svg){{#fig-{figure.name} alt="{alt}"}}'
 
 
 def _attempts(analysis: Analysis) -> str:

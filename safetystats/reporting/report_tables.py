@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from safetystats.reporting.text import escape, table_markdown
+from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.flow import Flow
 from safetystats.summaries.numbers import (
@@ -57,14 +57,20 @@ def left_out_table(flow: Flow, names: Names) -> str:
     rows = []
     for (what, reason), group in flow.left_out.groupby(["what", "reason"], sort=False):
         labels = [names.get(str(n), str(n)) for n in group["name"]]
-        rows.append([escape(str(what)), str(len(labels)), escape(str(reason)), escape(", ".join(labels))])
+        rows.append([escape(str(what)), str(len(labels)), escape(str(reason)), escape(", ".join(labels), ANY_LENGTH)])
     return table_markdown(["What", "Number", "Reason", "Names"], rows, caption="Left out, and why.", numeric=(1,))
 
 
 def audit_table(analysis: Analysis) -> str:
     """Return the errors and warnings of the audit."""
     rows = [
-        [escape(f.severity), escape(f.check), escape(f.model_class or ABSENT), escape(f.message), escape(f.remedy)]
+        [
+            escape(f.severity),
+            escape(f.check),
+            escape(f.model_class or ABSENT),
+            escape(f.message, ANY_LENGTH),
+            escape(f.remedy, ANY_LENGTH),
+        ]
         for f in analysis.audit.graver_than("note")
     ]
     head = ["Severity", "Check", "Class", "Finding", "What to do"]
@@ -116,9 +122,10 @@ def loadings_table(analysis: Analysis, names: Names) -> str:
 def posterior_tables(analysis: Analysis, names: Names) -> str:
     """Return one table of posterior correlations per class, cut with joint beside it."""
     frame, study = analysis.tables["posterior_correlations"], analysis.plan.study
+    interval, limit = _interval_head(study.level), number_text(study.rope.limit)
     head = [
-        "Benchmark", "Area", "n", "Families", f"ρ, cut {_interval_head(study.level)}", f"ρ, joint {_interval_head(study.level)}",
-        "P(entangled)", "P(distinct)", "P(inverse)", "κ", "Slope", "Verdict",
+        "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
+        f"ρ, joint {interval}", "Slope", "κ", "Families",
     ]  # fmt: skip
     parts = []
     for label in analysis.plan.table.classes:
@@ -129,20 +136,20 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
             other = joint.loc[row["benchmark"]]
             rows.append(
                 [
-                    escape(names[row["benchmark"]]), escape(row["area"]), str(row["n_models"]), str(row["n_families"]),
-                    estimate_text(row["mean"], row["lower"], row["upper"]),
-                    estimate_text(other["mean"], other["lower"], other["upper"]),
+                    escape(names[row["benchmark"]]), escape(row["area"]), str(row["n_models"]),
+                    estimate_text(row["mean"], row["lower"], row["upper"]), row["verdict"],
                     *(probability_text(row[c]) for c in ("p_entangled", "p_distinct", "p_inverse")),
-                    number_text(row["icc"]), significant_text(row["slope"]), row["verdict"],
+                    estimate_text(other["mean"], other["lower"], other["upper"]),
+                    significant_text(row["slope"]), number_text(row["icc"]), str(row["n_families"]),
                 ]
             )  # fmt: skip
         caption = (
-            f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: posterior mean and "
-            f"equal-tailed interval; probabilities, κ, slope (native units of the aligned score per standard deviation of "
-            f"capability) and verdict from the cut posterior; limit {number_text(study.rope.limit)}, probability "
-            f"{number_text(study.rope.probability)}."
+            f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: posterior mean "
+            "and equal-tailed interval. Verdict (limit "
+            f"{limit}, probability {number_text(study.rope.probability)}), probabilities, κ and slope (native units of "
+            "the aligned score per standard deviation of capability) are from the cut posterior."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 4, 5, 6, 7, 8, 9, 10)))
+        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10, 11)))
     return "\n\n".join(parts)
 
 
@@ -171,8 +178,8 @@ def correlation_tables(analysis: Analysis, names: Names) -> str:
                 ]
             )
         caption = (
-            f"Capabilities correlation (Spearman, aligned scores), class {escape(label)}, with {percent_text(level)} intervals "
-            f"of four kinds, and the posterior mean of ρ."
+            f"Capabilities correlation (Spearman, aligned scores), class {escape(label)}, with {percent_text(level)} "
+            "intervals of several kinds, and the posterior mean of ρ."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
     return "\n\n".join(parts)
@@ -190,8 +197,8 @@ def differences_table(analysis: Analysis, names: Names) -> str:
     ]  # fmt: skip
     head = ["Benchmark", "Area", "Difference", "Pairs", f"Δ {_interval_head(analysis.plan.study.level)}", "P(Δ > 0)"]
     caption = (
-        "Difference of capabilities correlations between classes (Spearman, aligned scores) with the equal-tailed interval "
-        "of the Bayesian bootstrap over lineages, and the share of its draws above zero."
+        "Difference of capabilities correlations between classes (Spearman, aligned scores) with the equal-tailed "
+        "interval of the Bayesian bootstrap over lineages, and the share of its draws above zero."
     )
     return table_markdown(head, rows, caption=caption, numeric=(3, 4, 5))
 
@@ -221,12 +228,13 @@ def mixed_tables(analysis: Analysis, names: Names) -> str:
             )  # fmt: skip
         interval = _interval_head(level)
         head = [
-            "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p", f"Interaction {interval}", "adjusted p",
-            "Variance, groups", "Variance, residual", "Status",
+            "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p",
+            f"Interaction {interval}", "adjusted p", "Variance, groups", "Variance, residual", "Status",
         ]  # fmt: skip
         caption = (
-            f"Class {escape(label)} against {escape(analysis.plan.table.classes[0])}: difference of level at average capability, "
-            "and of slope, in standard deviations of the benchmark over all models; p-values adjusted over the benchmarks."
+            f"Class {escape(label)} against {escape(analysis.plan.table.classes[0])}: difference of level at average "
+            "capability, and of slope, in standard deviations of the benchmark over all models; p-values adjusted over "
+            "the benchmarks."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, 9)))
     return "\n\n".join(parts)
@@ -238,8 +246,8 @@ def diagnostics_table(analysis: Analysis) -> str:
     shown = frame[~(frame["fit"].str.startswith("mixed/") & (frame["outcome"] == "pass"))]
     rows = [
         [
-            escape(r["fit"]), escape(r["check"]), significant_text(r["value"]), significant_text(r["limit"]),
-            escape(r["outcome"].replace("_", " ")), escape(r["why"]),
+            escape(r["fit"]), escape(r["check"]), significant_text(r["value"], 4), significant_text(r["limit"]),
+            escape(r["outcome"].replace("_", " ")), escape(r["why"], ANY_LENGTH),
         ]
         for r in shown.to_dict("records")
     ]  # fmt: skip

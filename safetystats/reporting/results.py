@@ -26,7 +26,9 @@ _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capability_loadings": (("model_class", "method", "benchmark"), ("loading", "lower", "upper", "icc")),
     "capability_scores": (("model_class", "method", "model"), ("score", "lower", "upper")),
     "class_differences": (("class_a", "class_b", "benchmark"), ("delta", "lower", "upper", "p_positive", "n_pairs")),
-    "mixed_effects": (("benchmark", "term"), ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "status")),
+    "mixed_effects": (
+        ("benchmark", "term"), ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "status"),
+    ),
 }  # fmt: skip
 
 

@@ -7,11 +7,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~^$@&'\"=:%])")
-_LONGEST = 300
+LONGEST_NAME = 300
+ANY_LENGTH = 1_000_000
 
 
-def escape(text: str) -> str:
-    """Return any text as Markdown that shows exactly that text, on one line.
+def escape(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return any text as Markdown that shows exactly that text, on one line, shortened if it is longer than `longest`.
 
     Control and format characters (line breaks, bidirectional overrides) become blanks or vanish, so that a name can
     neither open a block nor turn the text around it.
@@ -21,8 +22,8 @@ def escape(text: str) -> str:
         for ch in text
         if unicodedata.category(ch) not in ("Cc", "Cf", "Cs") or ch in "\n\r\t\v\f"
     )
-    if len(clean) > _LONGEST:
-        clean = clean[: _LONGEST - 1] + "…"
+    if len(clean) > longest:
+        clean = clean[: longest - 1] + "…"
     return _SPECIAL.sub(r"\\\1", " ".join(clean.split()))
 
 
@@ -47,8 +48,16 @@ def table_markdown(
     return "\n".join([*lines, "", f": {caption}"])
 
 
+def shared_ending(names: Sequence[str]) -> str:
+    """Return the bracket that ends every name, such as ` (HELM Classic)`; empty if there is none or few names."""
+    endings = {found.group(0) if (found := re.search(r" \([^()]*\)$", name)) else "" for name in names}
+    return endings.pop() if len(endings) == 1 and len(names) > 2 else ""
+
+
 def labels_for(names: Mapping[str, str]) -> dict[str, str]:
-    """Return a label per identifier: its human name, and the identifier itself where two share a name."""
+    """Return a label per identifier: its name without the ending all share, with the identifier where two are equal."""
+    ending = shared_ending(list(names.values()))
+    names = {key: name.removesuffix(ending) for key, name in names.items()}
     counted: dict[str, int] = {}
     for label in names.values():
         counted[label] = counted.get(label, 0) + 1

@@ -287,7 +287,9 @@ def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str
     from safetystats.scores.capability import capability_score
 
     facts: dict[str, str | int | float] = {}
-    for label in capability:
+    for label, fit in capability.items():
+        means, variances = fit.theta.mean(axis=0), fit.theta.var(axis=0)
+        facts[f"capability_reliability.{label}"] = float(means.var() / (means.var() + variances.mean()))
         part = plan.table.select(model_class=label)
         found = capability_score(part.matrix(part.columns("capability")), method=plan.score.method, missing="drop")
         facts[f"first_component_share.{label}"] = float(found.share)

@@ -41,14 +41,14 @@ def significant_text(value: float, figures: int = 3) -> str:
 
 
 def probability_text(value: float) -> str:
-    """Return a probability to two decimals, never rounded to certainty."""
+    """Return a probability to three decimals, never rounded to certainty."""
     if math.isnan(value):
         return ABSENT
-    if value < 0.005:
-        return "< 0.01"
-    if value > 0.995:
-        return "> 0.99"
-    return f"{value:.2f}"
+    if value < 0.001:
+        return "< 0.001"
+    if value > 0.999:
+        return "> 0.999"
+    return f"{value:.3f}"
 
 
 def p_text(value: float) -> str:
