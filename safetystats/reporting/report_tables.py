@@ -144,8 +144,8 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
                 ]
             )  # fmt: skip
         caption = (
-            f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: posterior mean "
-            "and equal-tailed interval. Verdict (limit "
+            f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: "
+            "posterior mean and equal-tailed interval. Verdict (limit "
             f"{limit}, probability {number_text(study.rope.probability)}), probabilities, κ and slope (native units of "
             "the aligned score per standard deviation of capability) are from the cut posterior."
         )

@@ -87,3 +87,12 @@ GLOSSARY: dict[str, str] = {
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with exactly the columns of the named table, in order; a missing column raises KeyError."""
     return frame.loc[:, list(TABLES[name])].reset_index(drop=True)
+
+
+def columns_page() -> str:
+    """Return the page of documentation that explains every column of every table, as Markdown."""
+    parts = ["# Columns of the tables\n\nMade from the glossary in `safetystats/summaries/glossary.py`.\n"]
+    for table, columns in TABLES.items():
+        parts.append(f"## {table}.csv\n\n| column | meaning |\n|---|---|\n")
+        parts[-1] += "".join(f"| `{name}` | {GLOSSARY[name].replace('|', chr(92) + '|')} |\n" for name in columns)
+    return "\n".join(parts)
