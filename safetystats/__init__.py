@@ -1,3 +1,75 @@
-"""Statistics for the entanglement of AI-safety benchmarks with capability, with uncertainty."""
+"""Statistics for the entanglement of AI-safety benchmarks with capability, with uncertainty.
+
+The public names load their modules when they are first used, so that `import safetystats` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from safetystats.inference.mixed import fit_mixed as fit_mixed
+    from safetystats.reporting.output import write_study as write_study
+    from safetystats.scores.capability import capability_score as capability_score
+    from safetystats.scores.recipe import capability_correlations as capability_correlations
+    from safetystats.scores.recipe import class_differences as class_differences
+    from safetystats.specs import read_spec as read_spec
+    from safetystats.specs import read_study as read_study
+    from safetystats.summaries.analysis import plan_study as plan_study
+    from safetystats.summaries.analysis import run_study as run_study
+    from safetystats.tables.audit import audit as audit
+    from safetystats.tables.load import load_table as load_table
+    from safetystats.tables.prepare import align as align
+    from safetystats.tables.prepare import standardise as standardise
+    from safetystats.tables.prepare import transform as transform
+    from safetystats.tables.simulate import simulate_table as simulate_table
+
+_HOMES = {
+    "align": "tables.prepare",
+    "audit": "tables.audit",
+    "capability_correlations": "scores.recipe",
+    "capability_score": "scores.capability",
+    "class_differences": "scores.recipe",
+    "fit_mixed": "inference.mixed",
+    "load_table": "tables.load",
+    "plan_study": "summaries.analysis",
+    "read_spec": "specs",
+    "read_study": "specs",
+    "run_study": "summaries.analysis",
+    "simulate_table": "tables.simulate",
+    "standardise": "tables.prepare",
+    "transform": "tables.prepare",
+    "write_study": "reporting.output",
+}
+
+__all__ = [
+    "__version__",
+    "align",
+    "audit",
+    "capability_correlations",
+    "capability_score",
+    "class_differences",
+    "fit_mixed",
+    "load_table",
+    "plan_study",
+    "read_spec",
+    "read_study",
+    "run_study",
+    "simulate_table",
+    "standardise",
+    "transform",
+    "write_study",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'safetystats' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"safetystats.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

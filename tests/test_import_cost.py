@@ -25,3 +25,12 @@ def test_heavy_libraries_stay_out(code: str) -> None:
     check = f"\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_public_names_resolve() -> None:
+    import safetystats
+
+    for name in safetystats.__all__:
+        assert getattr(safetystats, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        safetystats.__getattr__("nonsense")
