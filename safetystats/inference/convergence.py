@@ -26,7 +26,8 @@ class Convergence:
     e_bfmi : float
         Smallest energy Bayesian fraction of missing information over the chains.
     mode_gap : float
-        Largest absolute difference between a chain's mean loading and the mean over chains, in posterior sd.
+        Largest absolute difference between a chain's mean loading and the mean over chains, in sd within chains.
+        (In sd over all chains it could not pass one with half of the chains in either mode, however far apart.)
 
     References
     ----------
@@ -46,7 +47,7 @@ class Convergence:
     @property
     def ess(self) -> float:
         """Smaller of the bulk and tail effective sample sizes."""
-        return min(self.ess_bulk, self.ess_tail)
+        return float(np.minimum(self.ess_bulk, self.ess_tail))  # not min(): it can lose a NaN
 
     def passes(self, gates: Gates) -> bool:
         """Return whether every gate of a sampled fit is met."""
@@ -60,7 +61,7 @@ class Convergence:
 
 
 MODE_LIMIT = 1.0
-"""Chains whose mean loading lies further than this many posterior sd from the overall mean sit in another mode."""
+"""Chains whose mean loading lies further than this many sd within chains from the overall mean sit in another mode."""
 
 
 def convergence(tree: xr.DataTree) -> Convergence:
@@ -71,7 +72,8 @@ def convergence(tree: xr.DataTree) -> Convergence:
     tail_of, tail = _worst(az.ess(posterior, method="tail"), largest=False)
     rho = posterior["rho"].to_numpy()
     means = rho.mean(axis=1)
-    gap = np.abs(means - means.mean(axis=0)) / np.maximum(rho.std(axis=(0, 1)), np.finfo(float).tiny)
+    within = np.sqrt(rho.var(axis=1).mean(axis=0))
+    gap = np.abs(means - means.mean(axis=0)) / np.maximum(within, np.finfo(float).tiny)
     bfmi = az.bfmi(tree)
     energy = bfmi["energy"] if "energy" in bfmi else bfmi[next(iter(bfmi.data_vars))]
     return Convergence(

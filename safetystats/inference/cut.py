@@ -1,22 +1,26 @@
 r"""The cut posterior of one safety benchmark given draws of the latent capability.
 
 Capability is defined by the capability benchmarks alone: theta is drawn from their fit and never moved by safety data
-(Plummer 2015). For each draw of theta the two-level model of one benchmark is a regression with compound-symmetric residuals,
+(Plummer 2015). For each draw of theta the two-level model of one benchmark is a regression with compound-symmetric
+residuals,
 
     y = alpha + beta theta + r,   r ~ N(0, v R(kappa)),   beta = s rho,   v = s^2 (1 - rho^2).
 
-On a grid of kappa, and under the base prior p(alpha, beta, v) \propto 1 / v, the marginal likelihood and the posterior of
-(alpha, beta, v) are closed form (normal-inverse-gamma). Candidates drawn from it are weighted with
+On a grid of kappa, and under the base prior p(alpha, beta, v) \propto 1 / v, the marginal likelihood and the
+posterior of (alpha, beta, v) are closed form (normal-inverse-gamma). Candidates drawn from it are weighted with
 
     w = p(alpha) p(rho) p(s) v / (2 s^2)      (2 s^2 is the Jacobian of (rho, s) -> (beta, v)),
 
 which is bounded for every prior that a spec can state, and one candidate per theta is kept with probability w
-(sampling-importance-resampling, Rubin 1987). Averaging w also gives p(y | theta), the weight that turns the cut posterior
-into the joint one.
+(sampling-importance-resampling, Rubin 1987). Its bias falls with the number of effective candidates; where they are few
+(a handful of models or families, so that the priors weigh), the step is repeated with the kept draw among the new
+candidates (iterated SIR, Andrieu, Lee and Vihola 2018), which leaves the cut posterior invariant and takes the bias
+off geometrically. Averaging w also gives p(y | theta), the weight that turns the cut posterior into the joint one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +35,10 @@ IntArray = npt.NDArray[np.int64]
 
 MIN_MODELS = 5
 """Fewest scored models for which a regression on capability is attempted."""
+SWEEPS = 10
+"""Most repetitions of the resampling step."""
+ONE_SWEEP = 2 / 3
+"""Mean share of effective candidates above which one step is enough: its bias is then below 0.02 posterior sd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,7 @@ def cut_posterior(
     families: IntArray,
     priors: FactorPriors,
     plan: CutPlan,
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
 ) -> list[CutDraws | None]:
     """Draw from the cut posterior of every benchmark.
 
@@ -101,8 +109,8 @@ def cut_posterior(
         Family codes.
     priors, plan
         Priors and numerical settings of the spec.
-    rng : Generator
-        Source of randomness.
+    rngs : sequence of Generator, length n_benchmarks
+        Source of randomness of each benchmark: its draws do not depend on which others there are.
 
     Returns
     -------
@@ -111,13 +119,14 @@ def cut_posterior(
 
     References
     ----------
-    Plummer (2015), cuts in Bayesian graphical models, Stat. Comput. 25; Rubin (1987), SIR.
+    Plummer (2015), cuts in Bayesian graphical models, Stat. Comput. 25; Rubin (1987), SIR; Andrieu, Lee and Vihola
+    (2018), uniform ergodicity of the iterated conditional SMC, Bernoulli 24.
     """
     icc, log_mass = icc_grid(priors, plan.icc_cells)
     grid = _Grid(icc, log_mass)
     geometries: dict[bytes, _Geometry] = {}
     results: list[CutDraws | None] = []
-    for column in scores.T:
+    for column, rng in zip(scores.T, rngs, strict=True):
         seen = np.isfinite(column)
         if int(seen.sum()) < MIN_MODELS:
             results.append(None)
@@ -172,43 +181,61 @@ def _draws(
         - shape * np.log(2 * np.pi)
     )
 
-    # Candidates: kappa from its grid posterior (stratified uniforms), then v, beta, alpha from the conjugate posterior.
-    cells = _choose_cells(log_marginal, n_candidates, rng)
-    rows = np.arange(n_draws)[:, None]
-    variance = rss[rows, cells] / (2 * rng.standard_gamma(shape, size=(n_draws, n_candidates)))
-    beta = slope[rows, cells] + np.sqrt(variance * geo.ones[cells] / det[rows, cells]) * rng.standard_normal(
-        variance.shape
-    )
-    centre = (ones_y[cells] - geo.ones_theta[rows, cells] * beta) / geo.ones[cells]
-    alpha = centre + np.sqrt(variance / geo.ones[cells]) * rng.standard_normal(variance.shape)
-    total_sd = np.sqrt(beta**2 + variance)
-    rho = np.clip(beta / total_sd, -1 + 1e-12, 1 - 1e-12)
+    def candidates() -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return rho, s, kappa, alpha and log weight of fresh candidates, each of shape (T, J).
 
-    log_weight = _log_prior(alpha, rho, total_sd, priors) + np.log(variance / (2 * total_sd**2))
-    peak = log_weight.max(axis=1, keepdims=True)
-    weight = np.exp(log_weight - peak)
-    cumulative = weight.cumsum(axis=1)
-    chosen = (cumulative < rng.random((n_draws, 1)) * cumulative[:, -1:]).sum(axis=1)
-    pick = (np.arange(n_draws), chosen)
+        kappa comes from its grid posterior (stratified uniforms), then v, beta, alpha from the conjugate posterior.
+        """
+        cells = _choose_cells(log_marginal, n_candidates, rng)
+        rows = np.arange(n_draws)[:, None]
+        variance = rss[rows, cells] / (2 * rng.standard_gamma(shape, size=(n_draws, n_candidates)))
+        beta = slope[rows, cells] + np.sqrt(variance * geo.ones[cells] / det[rows, cells]) * rng.standard_normal(
+            variance.shape
+        )
+        centre = (ones_y[cells] - geo.ones_theta[rows, cells] * beta) / geo.ones[cells]
+        alpha = centre + np.sqrt(variance / geo.ones[cells]) * rng.standard_normal(variance.shape)
+        total_sd = np.sqrt(beta**2 + variance)
+        rho = np.clip(beta / total_sd, -1 + 1e-12, 1 - 1e-12)
+        log_weight = _log_prior(alpha, rho, total_sd, priors) + np.log(variance / (2 * total_sd**2))
+        return rho, total_sd, grid.icc[cells], alpha, log_weight
+
+    def choose(pool: list[FloatArray]) -> list[FloatArray]:
+        """Return one candidate per theta draw, with probability proportional to its weight; arrays of shape (T,)."""
+        cumulative = np.exp(pool[-1] - pool[-1].max(axis=1, keepdims=True)).cumsum(axis=1)
+        chosen = (cumulative < rng.random((n_draws, 1)) * cumulative[:, -1:]).sum(axis=1)
+        return [values[np.arange(n_draws), chosen] for values in pool]
+
+    kept: list[FloatArray] | None = None
+    log_sum, log_squares = np.full(n_draws, -np.inf), np.full(n_draws, -np.inf)
+    for done in range(1, SWEEPS + 1):
+        fresh = candidates()
+        log_sum = np.logaddexp(log_sum, special.logsumexp(fresh[-1], axis=1))
+        log_squares = np.logaddexp(log_squares, special.logsumexp(2 * fresh[-1], axis=1))
+        pool = list(fresh) if kept is None else [np.column_stack(pair) for pair in zip(kept, fresh, strict=True)]
+        kept = choose(pool)
+        efficiency = np.exp(2 * log_sum - log_squares) / (done * n_candidates)
+        if efficiency.mean() >= ONE_SWEEP:
+            break
+    rho, total_sd, icc, alpha, _ = kept
     return CutDraws(
-        rho=rho[pick],
-        total_sd=total_sd[pick],
-        icc=grid.icc[cells[pick]],
-        intercept=alpha[pick],
-        log_marginal=special.logsumexp(log_marginal, axis=1) + peak[:, 0] + np.log(cumulative[:, -1] / n_candidates),
-        efficiency=cumulative[:, -1] ** 2 / (n_candidates * (weight**2).sum(axis=1)),
+        rho=rho,
+        total_sd=total_sd,
+        icc=icc,
+        intercept=alpha,
+        log_marginal=special.logsumexp(log_marginal, axis=1) + log_sum - np.log(done * n_candidates),
+        efficiency=efficiency,
     )
 
 
 def _choose_cells(log_weight: FloatArray, n_candidates: int, rng: np.random.Generator) -> IntArray:
-    """Draw grid cells with stratified uniforms, in random order; shapes (T, G) -> (T, J)."""
+    """Draw grid cells with stratified uniforms, in increasing order; shapes (T, G) -> (T, J)."""
     n_draws, n_cells = log_weight.shape
     share = np.exp(log_weight - special.logsumexp(log_weight, axis=1, keepdims=True)).cumsum(axis=1)
     share /= share[:, -1:]
     uniform = (np.arange(n_candidates) + rng.random((n_draws, n_candidates))) / n_candidates
     rows = np.arange(n_draws)[:, None]
     flat = np.searchsorted((share + rows).ravel(), (uniform + rows).ravel(), side="left")
-    return np.asarray(np.minimum(flat.reshape(uniform.shape) - rows * n_cells, n_cells - 1), dtype=np.int64)
+    return np.asarray(np.clip(flat.reshape(uniform.shape) - rows * n_cells, 0, n_cells - 1), dtype=np.int64)
 
 
 def _log_prior(alpha: FloatArray, rho: FloatArray, total_sd: FloatArray, priors: FactorPriors) -> FloatArray:

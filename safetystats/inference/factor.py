@@ -5,11 +5,12 @@ For model m of family f and benchmark b (DESIGN 3.3)
     y_mb = alpha_b + s_b rho_b theta_m + u_fb + e_mb,   theta_m ~ N(0, 1),
     u_fb ~ N(0, kappa_b s_b^2 (1 - rho_b^2)),   e_mb ~ N(0, (1 - kappa_b) s_b^2 (1 - rho_b^2)),
 
-so that corr(y_b, theta) = rho_b. The family effects u are integrated out: within a family the residuals of a benchmark have
-compound symmetry, whose density needs only counts, sums and sums of squares over the observed cells.
+so that corr(y_b, theta) = rho_b. The family effects u are integrated out: within a family the residuals of a
+benchmark have compound symmetry, whose density needs only counts, sums and sums of squares over the observed cells.
 
-This module builds; it never draws. The graph is made for a size, and smaller data are padded with unobserved cells, so that
-one compiled graph serves every class and every extra column; padded parameters follow their prior and are cut off afterwards.
+This module builds; it never draws. The graph is made for a size, and smaller data are padded with unobserved cells,
+so that one compiled graph serves every class and every extra column; padded parameters follow their prior and are cut
+off afterwards.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def factor_graph(priors: FactorPriors, size: FactorSize) -> pm.Model:
 
     Free variables: `loading_unit` ((rho + 1) / 2 before the sign rule), `total_sd`, `icc`, `intercept`, each of shape
     (n_benchmarks,), and `theta_free`, shape (n_models,). Deterministics `rho` and `theta` obey the sign rule: the
-    loadings of the anchors sum to a positive number. The posterior is symmetric under a joint change of sign, so turning
-    each draw to the positive side gives exactly the posterior under that constraint; if the prior of the loading is not
-    symmetric, a potential puts it on the turned loading.
+    loadings of the anchors sum to a positive number. The posterior is symmetric under a joint change of sign, so
+    turning each draw to the positive side gives exactly the posterior under that constraint; if the prior of the
+    loading is not symmetric, a potential puts it on the turned loading.
 
     References
     ----------
@@ -61,7 +62,7 @@ def factor_graph(priors: FactorPriors, size: FactorSize) -> pm.Model:
             pm.Potential("turned_loading_prior", ((sign - 1) * tilt).sum())
 
         residual = (data["scores"] - intercept - (total_sd * rho) * theta[:, None]) * data["seen"]
-        unique = total_sd**2 * (1 - rho**2)
+        unique = total_sd**2 * 4 * unit * (1 - unit)  # 1 - rho^2, without cancellation
         within = (1 - icc) * unique
         # Broadcast sums instead of matrix products: the compiled graph is the same speed at these sizes and its first
         # compilation takes a quarter of the time.

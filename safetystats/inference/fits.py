@@ -91,7 +91,7 @@ class SafetyFit:
         `efficiency` of the candidates over benchmark. Group
         `joint`: log_weight over (benchmark, chain, draw), normalised, and pareto_k over benchmark. Group `refit`: rho,
         total_sd, icc, intercept of benchmarks whose joint posterior was sampled anew, and their r_hat, ess,
-        divergences; absent if there are none.
+        divergences, e_bfmi and mode_gap over all parameters; absent if there are none.
     left_out : dict
         Benchmarks without a posterior, each with the reason.
     key, reused
@@ -208,8 +208,8 @@ def fit_safety(fit: CapabilityFit, size: FactorSize, store: FitStore, report: Re
         left_out = json.loads(saved.attrs["left_out"])
         return SafetyFit(capability=fit, draws=saved, left_out=left_out, key=key, reused=True)
 
-    rng = np.random.default_rng(seed_for(fit.seed, "safety", fit.model_class))
-    results = cut_posterior(values, fit.theta, family_codes(table), spec.priors, spec.cut, rng)
+    rngs = [np.random.default_rng(seed_for(fit.seed, "safety", fit.model_class, name)) for name in names]
+    results = cut_posterior(values, fit.theta, family_codes(table), spec.priors, spec.cut, rngs)
     kept = [(name, draws) for name, draws in zip(names, results, strict=True) if draws is not None]
     shape = (fit.posterior.sizes["chain"], fit.posterior.sizes["draw"])
     groups = _safety_groups(kept, shape)
@@ -300,7 +300,8 @@ def _safety_groups(kept: list[tuple[str, CutDraws]], shape: tuple[int, int]) -> 
     for row, (_, draws) in enumerate(kept):
         ratio = np.exp(draws.log_marginal - draws.log_marginal.max()).reshape(shape)
         r_eff = min(1.0, float(array_stats.ess(ratio, method="mean", chain_axis=0, draw_axis=1)) / ratio.size)
-        smoothed, k = array_stats.psislw(draws.log_marginal, r_eff=r_eff)
+        # psislw takes pointwise log likelihoods, for leave-one-out: it negates its argument to get log weights.
+        smoothed, k = array_stats.psislw(-draws.log_marginal, r_eff=r_eff)
         log_weight[row] = np.asarray(smoothed).reshape(shape)
         pareto_k[row] = float(k)
     joint = xr.Dataset(
@@ -317,12 +318,16 @@ def _joint_refit(
     values = np.column_stack([table.matrix(table.columns("capability")), column])
     anchors = np.append(np.ones(values.shape[1] - 1, dtype=bool), False)
     arrays = factor_arrays(values, family_codes(table), anchors, size)
-    draws, _ = _sample(arrays, fit.spec, size, (fit.seed, "joint", f"{fit.model_class}/{name}"), report)
+    draws, plans = _sample(arrays, fit.spec, size, (fit.seed, "joint", f"{fit.model_class}/{name}"), report)
     kept = _cut_to(draws, values.shape[0], values.shape[1])
     found = convergence(kept)
-    posterior = kept["posterior"].to_dataset()[list(PARAMETERS)].isel(benchmark=[-1])
-    return posterior.assign_coords(benchmark=[name]).assign(
+    # A second attempt has more draws: thinned, so that all refits have the same number and stand in one array.
+    step = plans[-1].draws // fit.spec.sampling.draws
+    posterior = kept["posterior"].to_dataset()[list(PARAMETERS)].isel(benchmark=[-1], draw=slice(None, None, step))
+    return posterior.assign_coords(benchmark=[name], draw=np.arange(fit.spec.sampling.draws)).assign(
         r_hat=("benchmark", [found.r_hat]),
         ess=("benchmark", [found.ess]),
         divergences=("benchmark", [found.divergences]),
+        e_bfmi=("benchmark", [found.e_bfmi]),
+        mode_gap=("benchmark", [found.mode_gap]),
     )

@@ -39,8 +39,8 @@ def draw_posterior(
 ) -> xr.DataTree:
     """Draw from the posterior with NUTS and a low-rank mass matrix.
 
-    The capability of a model and the intercepts and scales of the benchmarks are strongly correlated in the posterior; a
-    diagonal mass matrix gives a fifth of the effective draws.
+    The capability of a model and the intercepts and scales of the benchmarks are strongly correlated in the
+    posterior; a diagonal mass matrix gives a fifth of the effective draws.
 
     Returns
     -------

@@ -9,15 +9,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from safetystats.shelf import sha256_bytes
 
-ALGORITHM = "1"
+ALGORITHM = "2"
 """Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
 
-_LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy")
+_LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy", "arviz-stats")
 
 
 def versions() -> dict[str, str]:
@@ -44,19 +43,20 @@ class FitStore:
     def load(self, key: str) -> xr.DataTree | None:
         """Return the saved fit if there is one and it proves itself; None otherwise.
 
-        The proof: the file opens, names this key, and the sha256 of its arrays is the one written when it was saved.
+        The proof: the file opens, names this key, and the sha256 of its content is the one written when it was saved.
         """
         path = self.path(key)
         if not path.is_file():
             return None
         try:
             return open_fit(path, key)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             return None
 
     def save(self, key: str, tree: xr.DataTree) -> Path:
         """Write a fit beside its place and rename it there; return its path."""
-        tree = with_attrs(tree, key=key, digest=digest(tree))
+        tree = with_attrs(tree, key=key)
+        tree = with_attrs(tree, digest=digest(tree))
         self.root.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.root, prefix=f".{key[:12]}.", suffix=".nc")
         os.close(handle)
@@ -83,16 +83,21 @@ def open_fit(path: Path, key: str | None = None) -> xr.DataTree:
     Raises
     ------
     ValueError
-        If the file is of another key or its arrays are not the ones that were saved.
+        If the file is damaged, of another key, or its content is not what was saved.
     OSError
         If the file cannot be read.
     """
-    with xr.open_datatree(path, engine="h5netcdf") as opened:
-        tree = opened.load()
-    if key is not None and tree.attrs["key"] != key:
-        raise ValueError(f"{path} holds the fit {tree.attrs['key']}, not {key}")
-    if tree.attrs["digest"] != digest(tree):
-        raise ValueError(f"{path}: the arrays are not the ones that were saved")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
+    if key is not None and tree.attrs.get("key") != key:
+        raise ValueError(f"{path} holds the fit {tree.attrs.get('key')}, not {key}")
+    if tree.attrs.get("digest") != digest(tree):
+        raise ValueError(f"{path}: the content is not what was saved")
     return tree
 
 
@@ -104,11 +109,12 @@ def with_attrs(tree: xr.DataTree, **attrs: str | int) -> xr.DataTree:
 
 
 def digest(tree: xr.DataTree) -> str:
-    """Return the sha256 of all arrays of a tree, with their names, in a fixed order."""
-    blocks: list[bytes] = []
+    """Return the sha256 of all arrays and labels of a tree and of the attributes at its root, in a fixed order."""
+    facts = {str(name): str(value) for name, value in tree.attrs.items() if name != "digest"}
+    blocks = [json.dumps(facts, sort_keys=True).encode()]
     for group in sorted(tree.subtree, key=lambda node: node.path):
-        for name in sorted(str(v) for v in group.data_vars):
+        for name in sorted({str(v) for v in group.data_vars} | {str(v) for v in group.coords}):
             values = group[name].to_numpy()
             block = values.tobytes() if values.dtype.kind in "fiub" else "\n".join(map(str, values.ravel())).encode()
-            blocks += [f"{group.path}/{name}{values.shape}".encode(), np.asarray(block).tobytes()]
+            blocks += [f"{group.path}/{name}{group[name].dims}{values.shape}".encode(), block]
     return sha256_bytes(*blocks)
