@@ -4,62 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
+from installed import Study, run
 
 from safetystats.shelf import shelf_root
 from safetystats.summaries.glossary import TABLES
-
-ROOT = Path(__file__).resolve().parents[1]
-Study = tuple[Path, Path, dict[str, str], dict[str, object]]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def study(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Unpack the wheel away from the checkout and run the default study with nothing else on the path before it."""
-    base = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(base / "site")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(base / "site"),
-        "SAFETYSTATS_CACHE": str(base / "cache"),
-        "COLUMNS": "200",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    where = "import safetystats, safetystats.shelf as s; print(safetystats.__file__); print(s.shelf_root())"
-    origin = subprocess.run(
-        [sys.executable, "-c", where], check=True, capture_output=True, text=True, env=environment, cwd=base
-    ).stdout.splitlines()
-    assert all(line.startswith(str(base / "site")) for line in origin), origin
-    return base, base / "first", environment, run(base, environment, "first")
-
-
-def run(base: Path, environment: dict[str, str], out: str) -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, "-m", "safetystats", "run", "--out", out, "--json"],
-        check=False, capture_output=True, text=True, env=environment, cwd=base,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
 
 
 def test_the_wheel_holds_what_the_checkout_holds(wheel: Path) -> None:

@@ -205,17 +205,18 @@ def _draws(
         chosen = (cumulative < rng.random((n_draws, 1)) * cumulative[:, -1:]).sum(axis=1)
         return [values[np.arange(n_draws), chosen] for values in pool]
 
-    kept: list[FloatArray] | None = None
+    kept: list[FloatArray] = []
     log_sum, log_squares = np.full(n_draws, -np.inf), np.full(n_draws, -np.inf)
     for done in range(1, SWEEPS + 1):
         fresh = candidates()
         log_sum = np.logaddexp(log_sum, special.logsumexp(fresh[-1], axis=1))
         log_squares = np.logaddexp(log_squares, special.logsumexp(2 * fresh[-1], axis=1))
-        pool = list(fresh) if kept is None else [np.column_stack(pair) for pair in zip(kept, fresh, strict=True)]
+        pool = [np.column_stack(pair) for pair in zip(kept, fresh, strict=True)] if kept else list(fresh)
         kept = choose(pool)
         efficiency = np.exp(2 * log_sum - log_squares) / (done * n_candidates)
         if efficiency.mean() >= ONE_SWEEP:
             break
+    assert kept is not None
     rho, total_sd, icc, alpha, _ = kept
     return CutDraws(
         rho=rho,
