@@ -89,9 +89,10 @@ class SafetyFit:
     draws : DataTree
         Group `cut`: rho, total_sd, icc, intercept over (benchmark, chain, draw), single precision, and the mean
         `efficiency` of the candidates over benchmark. Group
-        `joint`: log_weight over (benchmark, chain, draw), normalised, and pareto_k over benchmark. Group `refit`: rho,
-        total_sd, icc, intercept of benchmarks whose joint posterior was sampled anew, and their r_hat, ess,
-        divergences, e_bfmi and mode_gap over all parameters; absent if there are none.
+        `joint`: log_weight over (benchmark, chain, draw), normalised, and over benchmark pareto_k and `effective`,
+        the effective number of weighted draws, 1 / sum of squared weights. Group `refit`: rho, total_sd, icc,
+        intercept of benchmarks whose joint posterior was sampled anew, and their r_hat, ess, divergences, e_bfmi and
+        mode_gap over all parameters; absent if there are none.
     left_out : dict
         Benchmarks without a posterior, each with the reason.
     key, reused
@@ -213,10 +214,9 @@ def fit_safety(fit: CapabilityFit, size: FactorSize, store: FitStore, report: Re
     kept = [(name, draws) for name, draws in zip(names, results, strict=True) if draws is not None]
     shape = (fit.posterior.sizes["chain"], fit.posterior.sizes["draw"])
     groups = _safety_groups(kept, shape)
-    doubtful = [
-        name for name, k in zip((n for n, _ in kept), groups["joint"]["pareto_k"].to_numpy(), strict=True)
-        if not k <= spec.gates.pareto_k
-    ]  # fmt: skip
+    joint = groups["joint"]
+    trusted = (joint["pareto_k"] <= spec.gates.pareto_k) & (joint["effective"] >= spec.gates.ess)
+    doubtful = [name for (name, _), good in zip(kept, trusted.to_numpy(), strict=True) if not good]
     if doubtful:
         groups["refit"] = xr.concat(
             [_joint_refit(fit, name, values[:, names.index(name)], size, report) for name in doubtful], dim="benchmark"
@@ -296,16 +296,21 @@ def _safety_groups(kept: list[tuple[str, CutDraws]], shape: tuple[int, int]) -> 
         coords={"benchmark": names},
     )
     log_weight = np.zeros((len(kept), *shape), dtype=np.float32)
-    pareto_k = np.zeros(len(kept))
+    pareto_k, effective = np.zeros(len(kept)), np.zeros(len(kept))
     for row, (_, draws) in enumerate(kept):
         ratio = np.exp(draws.log_marginal - draws.log_marginal.max()).reshape(shape)
         r_eff = min(1.0, float(array_stats.ess(ratio, method="mean", chain_axis=0, draw_axis=1)) / ratio.size)
         # psislw takes pointwise log likelihoods, for leave-one-out: it negates its argument to get log weights.
         smoothed, k = array_stats.psislw(-draws.log_marginal, r_eff=r_eff)
         log_weight[row] = np.asarray(smoothed).reshape(shape)
-        pareto_k[row] = float(k)
+        pareto_k[row], effective[row] = float(k), 1 / float((np.exp(smoothed) ** 2).sum())
     joint = xr.Dataset(
-        {"log_weight": (dims, log_weight), "pareto_k": (("benchmark",), pareto_k)}, coords={"benchmark": names}
+        {
+            "log_weight": (dims, log_weight),
+            "pareto_k": (("benchmark",), pareto_k),
+            "effective": (("benchmark",), effective),
+        },
+        coords={"benchmark": names},
     )
     return {"cut": cut, "joint": joint}
 

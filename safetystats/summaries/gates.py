@@ -106,15 +106,18 @@ def safety_checks(fit: SafetyFit) -> list[Check]:
 def _joint_checks(fit: SafetyFit, gates: Gates) -> list[Check]:
     label = fit.capability.model_class
     names = np.array(fit.benchmarks)
-    pareto_k = fit.draws["joint"]["pareto_k"].to_numpy()
+    pareto_k, effective = (fit.draws["joint"][name].to_numpy() for name in ("pareto_k", "effective"))
     refitted = fit.refitted
     trusted = np.array([name not in refitted for name in names])
     checks = []
     if trusted.any():
-        checks.append(
+        what = "weights that turn the cut into the joint posterior"
+        checks += [
             _extreme(f"joint/{label}", "pareto_k", pareto_k[trusted], names[trusted], gates.pareto_k, largest=True,
-                     what="weights that turn the cut into the joint posterior")
-        )  # fmt: skip
+                     what=what),
+            _extreme(f"joint/{label}", "effective_draws", effective[trusted], names[trusted], gates.ess, largest=False,
+                     what=what),
+        ]  # fmt: skip
     for name in refitted:
         row = fit.draws["refit"].to_dataset().sel(benchmark=name)
         r_hat, ess, divergences = float(row["r_hat"]), float(row["ess"]), int(row["divergences"])
@@ -125,12 +128,13 @@ def _joint_checks(fit: SafetyFit, gates: Gates) -> list[Check]:
             and float(row["e_bfmi"]) >= gates.e_bfmi
             and float(row["mode_gap"]) <= MODE_LIMIT
         )
-        k = significant_text(float(pareto_k[list(names).index(name)]))
+        place = list(names).index(name)
+        weights = f"Pareto k {significant_text(float(pareto_k[place]))} and {effective[place]:.0f} effective draws"
         checks.append(
             Check(
                 fit=f"joint/{label}/{name}", check="refit", value=r_hat, limit=gates.r_hat,
                 outcome="pass" if ok else "fail",
-                why=f"Pareto k of the weights was {k}, so the joint model was sampled with NUTS: R-hat "
+                why=f"the weights had {weights}, so the joint model was sampled with NUTS: R-hat "
                 f"{r_hat:.3f}, smallest effective sample size {ess:.0f}, divergences {divergences}",
             )
         )  # fmt: skip

@@ -32,7 +32,7 @@ def quick_spec(draws: int = 500, **gates: float) -> FactorSpec:
     return default_spec().model_copy(
         update={
             "sampling": SamplingPlan(chains=4, draws=draws, tune=500, target_accept=0.9),
-            "gates": Gates.model_validate({"ess": 50.0, "r_hat": 1.1, "divergences": 50, **gates}),
+            "gates": Gates.model_validate({"ess": 40.0, "r_hat": 1.1, "divergences": 50, **gates}),
         }
     )
 

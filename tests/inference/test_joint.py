@@ -118,9 +118,9 @@ def test_refit_is_triggered_and_agrees_with_the_weights(
     compiled: CompiledFactor, small: tuple[ScoreTable, Truth], tmp_path: Path
 ) -> None:
     table = small[0].select(benchmarks=[*small[0].columns("capability"), small[0].columns("safety")[0]])
-    weighted = fit_small(table, quick_spec(1000, pareto_k=50.0), tmp_path / "weighted")[1]
+    weighted = fit_small(table, quick_spec(800, pareto_k=50.0), tmp_path / "weighted")[1]
     assert weighted.refitted == []
-    refit = fit_small(table, quick_spec(1000, pareto_k=1e-9), tmp_path / "refit")[1]
+    refit = fit_small(table, quick_spec(800, pareto_k=1e-9), tmp_path / "refit")[1]
     k = weighted.draws["joint"]["pareto_k"].to_numpy()
     assert refit.refitted == [n for n, value in zip(weighted.benchmarks, k, strict=True) if not value <= 1e-9]
     assert refit.refitted
