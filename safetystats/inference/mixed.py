@@ -101,8 +101,7 @@ def fit_mixed(
     Tests respect marginality. An interaction is tested by leaving it out of the full model. A class, and capability,
     are tested by leaving them out of the additive model score ~ capability + class, so that their p-values do not
     depend on where capability has its zero, while their estimates, which are those of the full model, do. The
-    chi-square reference is first order: simulated under the null at level 5 %, tests of class and of interaction reject
-    in 5.2 and 6.1 % with 27 pairs, in 7.5 and 8.7 % with 10; the t intervals cover 95 % in both.
+    chi-square reference is first order: with few lineages the tests reject somewhat more often than their level.
 
     Parameters
     ----------

@@ -130,6 +130,12 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
             for v in ("entangled", "inverse", "distinct", "undetermined", "withheld")
             if v != "withheld" or q.number(f"verdicts.{c}.cut.withheld")
         )
+        + (
+            f" ({q.num(f'mechanical_settled.{c}', 0)} of the {q.num(f'settled.{c}', 0)} entangled or inverse reuse "
+            "runs of capability benchmarks)"
+            if q.number(f"mechanical_settled.{c}")
+            else ""
+        )
         for c in classes
     )
     largest = "; ".join(
@@ -145,7 +151,8 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         f"{q.pct('missing_share', 1)} of the cells missing.",
         f"Capability: share of the first component (2024 recipe) {first}.",
         f"Verdicts (cut posterior, limit {q.num('rope')}, probability {q.num('rope_probability')}): {verdicts}.",
-        f"Largest absolute posterior correlation [{q.pct('level')} interval]: {largest}.",
+        f"Largest absolute posterior correlation [{q.pct('level')} interval, not adjusted]"
+        f"{', shared runs aside' if any(q.number(f'mechanical.{c}') for c in classes) else ''}: {largest}.",
     ]
     if len(classes) > 1:
         lines.append(
@@ -214,9 +221,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "gate_bfmi": numbers.number_text(gates.e_bfmi, 1),
         "gate_k": numbers.number_text(gates.pareto_k, 1),
         "prior_table": _prior_table(analysis),
-        "reliabilities": numbers.join_words(
-            [f"{escape(c)} {quoter.num(f'capability_reliability.{c}')}" for c in classes]
-        ),
+        "theta_sds": numbers.join_words([f"{quoter.num(f'theta_sd.{c}')} ({escape(c)})" for c in classes]),
         "software_sentence": _software(),
         "has_left_out": len(plan.flow.left_out) > 0,
         "has_audit": bool(analysis.audit.graver_than("note")),
@@ -229,6 +234,11 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "loadings_table": report_tables.loadings_table(analysis, quoter.names),
         "posterior_tables": report_tables.posterior_tables(analysis, quoter.names),
         "correlation_tables": report_tables.correlation_tables(analysis, quoter.names),
+        "interval_notes": [
+            f"{escape(check.fit.split('/')[1])}, {escape(check.check)}: {escape(check.why, ANY_LENGTH)}"
+            for check in analysis.checks
+            if check.fit.startswith("intervals/") and check.fit.split("/")[2] == "spearman"
+        ],
         "differences_table": report_tables.differences_table(analysis, quoter.names),
         "mixed_tables": report_tables.mixed_tables(analysis, quoter.names),
         "diagnostics_table": report_tables.diagnostics_table(analysis),

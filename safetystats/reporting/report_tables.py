@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from safetystats.reporting.results import mechanical
 from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.flow import Flow
@@ -123,6 +124,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
     """Return one table of posterior correlations per class, cut with joint beside it."""
     frame, study = analysis.tables["posterior_correlations"], analysis.plan.study
     interval, limit = _interval_head(study.level), number_text(study.rope.limit)
+    shared = mechanical(analysis)
     head = [
         "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
         f"ρ, joint {interval}", "Slope", "κ", "Families",
@@ -136,7 +138,8 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
             other = joint.loc[row["benchmark"]]
             rows.append(
                 [
-                    escape(names[row["benchmark"]]), escape(row["area"]), str(row["n_models"]),
+                    escape(names[row["benchmark"]]) + (" †" if row["benchmark"] in shared else ""),
+                    escape(row["area"]), str(row["n_models"]),
                     estimate_text(row["mean"], row["lower"], row["upper"]), row["verdict"],
                     *(probability_text(row[c]) for c in ("p_entangled", "p_distinct", "p_inverse")),
                     estimate_text(other["mean"], other["lower"], other["upper"]),
@@ -148,6 +151,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
             "posterior mean and equal-tailed interval. Verdict (limit "
             f"{limit}, probability {number_text(study.rope.probability)}), probabilities, κ and slope (native units of "
             "the aligned score per standard deviation of capability) are from the cut posterior."
+            + (" † reuses runs of capability benchmarks." if shared else "")
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10, 11)))
     return "\n\n".join(parts)
@@ -158,9 +162,10 @@ def correlation_tables(analysis: Analysis, names: Names) -> str:
     frame, level = analysis.tables["capability_correlations"], analysis.plan.study.level
     own = frame[frame["method"].astype(str).str.split("/").str[0] == "spearman"]
     kinds = [kind for kind in _INTERVALS if kind in set(own["interval"])]
-    head = ["Benchmark", "n", "Spearman", *(_INTERVALS[kind] for kind in kinds), "posterior mean (cut)"]
+    head = ["Benchmark", "n", "Spearman", *(_INTERVALS[kind] for kind in kinds), "posterior mean (cut)", "n, posterior"]
     posterior = analysis.tables["posterior_correlations"]
-    cut = posterior[posterior["mode"] == "cut"].set_index(["model_class", "benchmark"])["mean"].to_dict()
+    cut = posterior[posterior["mode"] == "cut"].set_index(["model_class", "benchmark"])
+    means, sizes = cut["mean"].to_dict(), cut["n_models"].to_dict()
     parts = []
     for label in analysis.plan.table.classes:
         rows = []
@@ -174,7 +179,8 @@ def correlation_tables(analysis: Analysis, names: Names) -> str:
                     str(first["n_models"]),
                     number_text(first["correlation"]),
                     *(interval_text(by_kind[kind]["lower"], by_kind[kind]["upper"]) for kind in kinds),
-                    number_text(cut.get((label, benchmark), float("nan"))),
+                    number_text(means.get((label, benchmark), float("nan"))),
+                    str(sizes.get((label, benchmark), ABSENT)),
                 ]
             )
         caption = (
@@ -228,7 +234,7 @@ def mixed_tables(analysis: Analysis, names: Names) -> str:
             )  # fmt: skip
         interval = _interval_head(level)
         head = [
-            "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p",
+            "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p, additive",
             f"Interaction {interval}", "adjusted p", "Variance, groups", "Variance, residual", "Status",
         ]  # fmt: skip
         caption = (
@@ -243,7 +249,8 @@ def mixed_tables(analysis: Analysis, names: Names) -> str:
 def diagnostics_table(analysis: Analysis) -> str:
     """Return all checks but those of mixed models that ended well, which are in the CSV."""
     frame = analysis.tables["diagnostics"]
-    shown = frame[~(frame["fit"].str.startswith("mixed/") & (frame["outcome"] == "pass"))]
+    well = frame["fit"].str.startswith("mixed/") & (frame["outcome"] == "pass")
+    shown = frame[~(well | frame["fit"].str.startswith("intervals/"))]
     rows = [
         [
             escape(r["fit"]), escape(r["check"]), significant_text(r["value"], 4), significant_text(r["limit"]),
@@ -251,7 +258,9 @@ def diagnostics_table(analysis: Analysis) -> str:
         ]
         for r in shown.to_dict("records")
     ]  # fmt: skip
-    caption = "Checks of the fits. Mixed models that ended well are in `tables/diagnostics.csv`."
+    caption = (
+        "Checks of the fits. Mixed models that ended well, and notes on intervals, are in `tables/diagnostics.csv`."
+    )
     return table_markdown(["Fit", "Check", "Value", "Limit", "Outcome", "Why"], rows, caption=caption, numeric=(2, 3))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
@@ -13,6 +14,12 @@ from safetystats.summaries.posterior import VERDICTS
 
 Value = str | int | float
 Results = Mapping[str, Value]
+
+DISAGREEMENT = 0.3
+"""A posterior mean this far from Spearman's coefficient is named: outliers, bending or families may be behind it."""
+
+BORDERLINE = 0.01
+"""A probability this near to the verdict's threshold could fall on either side with another seed."""
 
 _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "posterior_correlations": (
@@ -43,6 +50,7 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     found |= {key: _plain(value) for key, value in analysis.facts.items()}
     found |= _counts(analysis)
     found |= _verdicts(analysis.tables["posterior_correlations"], analysis.plan.table.classes)
+    found |= _remarks(analysis) | _prior(analysis)
     found |= _capability(analysis)
     found |= _comparison(analysis)
     found |= _diagnostics(analysis)
@@ -84,6 +92,56 @@ def _counts(analysis: Analysis) -> dict[str, Value]:
     found["paired_lineages"] = len(set.intersection(*lineages)) if len(lineages) > 1 else 0
     for severity in ("error", "warning", "note"):
         found[f"audit.{severity}"] = sum(f.severity == severity for f in analysis.audit.findings)
+    return found
+
+
+def mechanical(analysis: Analysis) -> set[str]:
+    """Return the safety benchmarks that reuse runs of capability benchmarks, as the audit found."""
+    named = {name for finding in analysis.audit.of("reused_runs") for name in finding.benchmarks}
+    return named & set(analysis.plan.prepared.columns("safety"))
+
+
+def _prior(analysis: Analysis) -> dict[str, Value]:
+    """Probability of each verdict's region before the data."""
+    prior, limit = analysis.plan.factor.priors.loading, analysis.plan.study.rope.limit
+    below, above = stats.beta.cdf([(1 - limit) / 2, (1 + limit) / 2], prior.alpha, prior.beta)
+    return {
+        "prior_p_distinct": float(above - below),
+        "prior_p_entangled": float(1 - above),
+        "prior_p_inverse": float(below),
+    }
+
+
+def _remarks(analysis: Analysis) -> dict[str, Value]:
+    """What a reader must know of the verdicts: shared runs, headline counts, outliers, Monte Carlo error."""
+    found: dict[str, Value] = {"disagreement_limit": DISAGREEMENT, "borderline_width": BORDERLINE}
+    shared, plan = mechanical(analysis), analysis.plan
+    rope = plan.study.rope.probability
+    correlations = analysis.tables["capability_correlations"]
+    spearman = correlations[correlations["method"].astype(str).str.split("/").str[0] == "spearman"]
+    headline = set(plan.table.benchmarks.index[plan.table.benchmarks["headline"].astype(bool)])
+    for label in plan.table.classes:
+        posterior = analysis.tables["posterior_correlations"]
+        cut = posterior[(posterior["model_class"] == label) & (posterior["mode"] == "cut")].set_index("benchmark")
+        own = spearman[spearman["model_class"] == label].drop_duplicates("benchmark").set_index("benchmark")
+        gap = (own["correlation"].reindex(cut.index) - cut["mean"]).abs()
+        apart = [str(name) for name in gap.index[gap > DISAGREEMENT]]
+        chances = cut[["p_entangled", "p_distinct", "p_inverse"]].max(axis=1)
+        chief = cut[cut.index.isin(headline)]
+        settled = cut[cut["verdict"].isin(["entangled", "inverse"])]
+        found |= {
+            f"mechanical.{label}": int(cut.index.isin(shared).sum()),
+            f"mechanical_settled.{label}": int(settled.index.isin(shared).sum()),
+            f"settled.{label}": len(settled),
+            f"disagreements.{label}": len(apart),
+            f"borderline.{label}": int(((chances - rope).abs() < BORDERLINE).sum()),
+            f"headline.{label}": len(chief),
+        }
+        found |= {f"headline.{label}.{v}": int((chief["verdict"] == v).sum()) for v in VERDICTS}
+        found |= {f"disagreement.{label}.{place}": name for place, name in enumerate(apart)}
+        free = cut[~cut.index.isin(shared)]
+        if len(free):
+            found[f"largest_mean_of.{label}"] = str(free["mean"].abs().idxmax())
     return found
 
 
@@ -153,8 +211,11 @@ def _comparison(analysis: Analysis) -> dict[str, Value]:
 def _diagnostics(analysis: Analysis) -> dict[str, Value]:
     diagnostics = analysis.tables["diagnostics"]
     sampled = diagnostics[diagnostics["fit"].str.startswith("capability/")]
+    # Mixed fits have a status instead, and the weights of a joint posterior that fail are replaced by a refit.
+    replaced = diagnostics["check"].isin(["pareto_k", "effective_draws"])
+    bayesian = diagnostics[~diagnostics["fit"].str.startswith(("mixed/", "intervals/")) & ~replaced]
     found: dict[str, Value] = {
-        "checks": int(diagnostics["outcome"].isin(["pass", "fail"]).sum()),
+        "checks": int(bayesian["outcome"].isin(["pass", "fail"]).sum()),
         "checks_failed": len(failed(list(analysis.checks))),
         "joint_refits": int((diagnostics["check"] == "refit").sum()),
     }

@@ -169,7 +169,8 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
     with _timed(STAGES[0], told, timings):
         audited = audit(plan.table)
     with _timed(STAGES[1], told, timings):
-        tables |= _closed_form(plan, told)
+        closed, interval_notes = _closed_form(plan, told)
+        tables |= closed
 
     store = FitStore(root=store_root)
     parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
@@ -202,7 +203,7 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
             "posterior_correlations",
             [posterior_correlations(fit, level, study.rope, held) for fit in safety.values()],
         )
-        checks += mixed_checks
+        checks += [*mixed_checks, *interval_notes]
         tables["diagnostics"] = diagnostics_table(checks)
         tables["audit"] = _audit_table(audited)
     facts = _facts(plan, capability)
@@ -213,8 +214,8 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
     )  # fmt: skip
 
 
-def _closed_form(plan: Plan, told: Talk) -> dict[str, pd.DataFrame]:
-    """Scores, loadings, correlations with intervals, and class differences of the 2024 recipe."""
+def _closed_form(plan: Plan, told: Talk) -> tuple[dict[str, pd.DataFrame], list[Check]]:
+    """Scores, loadings, correlations with intervals, class differences of the 2024 recipe, and notes on intervals."""
     from safetystats.scores import recipe
 
     spec, study = plan.score, plan.study
@@ -231,6 +232,9 @@ def _closed_form(plan: Plan, told: Talk) -> dict[str, pd.DataFrame]:
             )
         )  # fmt: skip
         told.progress(place + 1, len(spec.correlations))
+    together = pd.concat(correlations, ignore_index=True)
+    instead = together["note"].str.contains("percentile interval instead")
+    together.loc[instead, "interval"] = "percentile"
     first, *others = plan.table.classes
     differences = [
         recipe.class_differences(
@@ -242,9 +246,23 @@ def _closed_form(plan: Plan, told: Talk) -> dict[str, pd.DataFrame]:
     return {
         "capability_scores": conform("capability_scores", scores),
         "capability_loadings": conform("capability_loadings", loadings),
-        "capability_correlations": _joined("capability_correlations", correlations),
+        "capability_correlations": conform("capability_correlations", together),
         "class_differences": _joined("class_differences", differences),
-    }
+    }, _interval_notes(together)
+
+
+def _interval_notes(correlations: pd.DataFrame) -> list[Check]:
+    """Return what is to be known of the intervals, one check per class, method, interval and note."""
+    noted = correlations[correlations["note"] != ""]
+    return [
+        Check(
+            fit=f"intervals/{label}/{method}", check=str(interval), value=float(len(group)), limit=float("nan"),
+            outcome="not_applicable", why=f"{note} ({len(group)} benchmarks)",
+        )
+        for (label, method, interval, note), group in noted.groupby(
+            ["model_class", "method", "interval", "note"], sort=False
+        )
+    ]  # fmt: skip
 
 
 def _mixed(plan: Plan) -> tuple[pd.DataFrame, list[Check]]:
@@ -288,7 +306,9 @@ def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str
 
     facts: dict[str, str | int | float] = {}
     for label, fit in capability.items():
-        means, variances = fit.theta.mean(axis=0), fit.theta.var(axis=0)
+        centred = fit.theta - fit.theta.mean(axis=1, keepdims=True)
+        means, variances = centred.mean(axis=0), centred.var(axis=0)
+        facts[f"theta_sd.{label}"] = float(fit.theta.std(axis=1).mean())
         facts[f"capability_reliability.{label}"] = float(means.var() / (means.var() + variances.mean()))
         part = plan.table.select(model_class=label)
         found = capability_score(part.matrix(part.columns("capability")), method=plan.score.method, missing="drop")

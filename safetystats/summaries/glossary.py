@@ -64,7 +64,7 @@ GLOSSARY: dict[str, str] = {
     "p_entangled": "posterior probability that rho is above the limit",
     "p_inverse": "posterior probability that rho is below minus the limit",
     "p_positive": "share of paired draws in which the difference is above zero",
-    "p_value": "likelihood-ratio test by maximum likelihood, respecting marginality",
+    "p_value": "likelihood-ratio test by ML; of class and capability in the additive model, not the one estimated",
     "pareto_k": "shape of the tail of the weights that turn the cut into the joint posterior",
     "remedy": "what to do about it",
     "residual_variance": "residual variance, in squared sd of the benchmark",

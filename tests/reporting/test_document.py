@@ -217,3 +217,12 @@ def test_labels_lose_what_all_share_and_stay_apart() -> None:
     assert shared_ending(list(names.values())) == " (HELM)"
     assert labels_for(names) == {"a": "MMLU", "b": "BoolQ (b)", "c": "BoolQ (c)"}
     assert shared_ending(["x (1)", "y (2)", "z (1)"]) == ""
+
+
+def test_every_table_and_paragraph_of_the_prose_is_one(analysis: Analysis, tmp_path: Path) -> None:
+    markdown = render_document(analysis, collect_results(analysis), {})
+    page = to_html(markdown, title="t", resources=tmp_path)
+    assert markdown.count("\n: ") == page.count("<caption>")
+    assert "|:---" not in read(page).text
+    assert "| --- " not in read(page).text
+    assert not re.search(r"[.)] \*\*|\. chat\. Of", read(page).text.replace("base. Of", ""))
