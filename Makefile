@@ -37,7 +37,7 @@ else
 endif
 
 $(VENV)/installed: pyproject.toml $(VENV)/python
-	@echo "Installing safetystats and what it needs (about a minute) ..." >&2
+	@echo "Installing safetystats and what it needs (a minute or two; the first study takes two to four more) ..." >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

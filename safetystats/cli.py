@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +80,7 @@ def run(
     name = _study_name(study)
     folder = out or Path("reports", "out", name)
     _refuse_file(folder)
-    with show_progress(console, quiet=quiet) as talk:
+    with _told_of_interrupts(console), show_progress(console, quiet=quiet) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
         from safetystats.specs import read_study
@@ -127,17 +129,21 @@ def check(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) -> 
     """Check a study file, its specs and its table, and say what would be fitted; nothing is fitted."""
     from safetystats.specs import read_study
     from safetystats.summaries.analysis import plan_study
+    from safetystats.tables.audit import audit as audit_table
 
     name = _study_name(study)
     plan = plan_study(name, read_study(study))
     facts = {
         "study": name,
-        "table": plan.table.name,
+        "table": plan.study.table,
         "models": plan.prepared.n_models,
         "classes": {c: plan.prepared.select(model_class=c).n_models for c in plan.prepared.classes},
         "capability_benchmarks": len(plan.prepared.columns("capability")),
         "safety_benchmarks": len(plan.prepared.columns("safety")),
-        "left_out": len(plan.flow.left_out),
+        "left_out": {str(r["name"]): r["reason"] for r in plan.flow.left_out.to_dict("records")},
+        "audit": {
+            s: sum(f.severity == s for f in audit_table(plan.table).findings) for s in ("error", "warning", "note")
+        },
         "specs": {"score": plan.study.score, "factor": plan.study.factor, "mixed": plan.study.mixed},
     }
     if as_json:
@@ -257,9 +263,6 @@ def main() -> None:
     except SafetyStatsError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _talk().print("Interrupted; finished fits are kept, no file is half-written.", markup=False)
-        sys.exit(INTERRUPTED)
     except OSError as error:
         _talk().print(f"{error.filename or 'file'}: {error.strerror or error}", markup=False, highlight=False)
         sys.exit(1)
@@ -280,6 +283,16 @@ def _talk() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+@contextmanager
+def _told_of_interrupts(console: Console) -> Iterator[None]:
+    """Say what an interrupt leaves behind, and end with its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Interrupted: finished fits are kept, and no file is half-written.", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _limit_threads() -> None:

@@ -151,6 +151,7 @@ class StudySpec(Spec):
     question: str
     table: str
     classes: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     score: str = "score-2024"
     factor: str = "two-level"
     mixed: str = "class-mixed"
@@ -237,15 +238,37 @@ def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | S
 
 
 def read_study(name_or_path: str | Path) -> StudySpec:
-    """Return the study named in reports/recipes, or in a file of one's own (a path that ends in .toml)."""
-    return parse_spec(StudySpec, read_toml(_resolve(name_or_path, "reports/recipes")), str(name_or_path))
+    """Return the study named in reports/recipes, or in a file of one's own (a path that ends in .toml).
+
+    Paths in a study file, of the table or of specs, are relative to the folder of the file.
+    """
+    path = _resolve(name_or_path, "reports/recipes")
+    study = parse_spec(StudySpec, read_toml(path), str(name_or_path))
+    if path.parent == shelf_path("reports", "recipes"):
+        return study
+    own = {name: getattr(study, name) for name in ("score", "factor", "mixed")}
+    moved = {name: str(path.parent / spec) for name, spec in own.items() if spec.endswith(".toml")}
+    if study.table != "ren2024" and study.table not in shelf_names("data"):
+        moved["table"] = str(path.parent / Path(study.table).expanduser())
+    return study.model_copy(update=moved)
 
 
 def _resolve(name_or_path: str | Path, folder: str) -> Path:
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
+    if isinstance(name_or_path, Path) or text.endswith(".toml"):
         return Path(name_or_path)
     known = shelf_names(folder, ".toml")
+    if folder == "reports/recipes" and (text.endswith((".csv", ".parquet")) or Path(text).is_dir()):
+        raise StudyError(
+            [
+                Fault(
+                    file=text,
+                    expected="a study: a name, or a file that ends in .toml",
+                    got="a table",
+                    remedy=f'Write a study file with title, question and table = "{text}", and run that.',
+                )
+            ]
+        )
     if text in known:
         return shelf_path(*folder.split("/"), f"{text}.toml")
     raise StudyError(

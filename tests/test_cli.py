@@ -123,3 +123,33 @@ def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     done = call("run", "--out", "taken", cwd=tmp_path)
     assert done.returncode == 2
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_paths_in_a_study_are_relative_to_the_study(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    copy_table("helm-classic", tmp_path / "mine")  # a decoy of the same name in the current folder
+    folder = copy_table("chat-2025", inner / "mine")
+    (inner / "study.toml").write_text('title = "t"\nquestion = "q"\ntable = "mine"\n')
+    facts = json.loads(call("check", "inner/study.toml", "--json", cwd=tmp_path).stdout)
+    assert facts["models"] == 57
+    assert Path(facts["table"]) == Path("inner") / folder.name
+
+
+def test_models_can_be_excluded_and_are_named(tmp_path: Path) -> None:
+    text = 'title = "t"\nquestion = "q"\ntable = "helm-classic"\nexclude = ["{}"]\n'
+    (tmp_path / "study.toml").write_text(text.format("bigscience/T0pp"))
+    facts = json.loads(call("check", "study.toml", "--json", cwd=tmp_path).stdout)
+    assert facts["classes"] == {"base": 43, "chat": 23}
+    assert facts["left_out"] == {"bigscience/T0pp": "excluded by the study"}
+    (tmp_path / "study.toml").write_text(text.format("bigscience/T0p"))
+    done = call("check", "study.toml", cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 2
+    assert 'did you mean "bigscience/T0pp"' in done.stderr
+
+
+def test_a_table_in_place_of_a_study_is_explained(tmp_path: Path) -> None:
+    copy_table("helm-classic", tmp_path / "mine")
+    done = call("run", "mine", cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 2
+    assert 'Write a study file with title, question and table = "mine"' in done.stderr

@@ -24,7 +24,8 @@ from safetystats.inference.streams import Report, seed_for
 from safetystats.specs import FactorSpec, SamplingPlan
 from safetystats.tables.table import ScoreTable
 
-SECOND_TRY_ACCEPT = 0.99
+LATER_ACCEPT = (0.99, 0.998)
+"""Target acceptance of a second and a third attempt, which have twice the draws."""
 PARAMETERS = ("rho", "total_sd", "icc", "intercept")
 
 
@@ -43,7 +44,7 @@ class CapabilityFit:
         Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; dims chain, draw first) and
         `sample_stats`.
     plans : tuple of SamplingPlan
-        The plan that was run; a second one if the first did not pass the gates.
+        The plan that was run; further ones if it did not pass the gates.
     key : str
         Identity of the fit in the store.
     reused : bool
@@ -243,24 +244,23 @@ def fit_safety(fit: CapabilityFit, size: FactorSize, store: FitStore, report: Re
 def _sample(
     arrays: FactorArrays, spec: FactorSpec, size: FactorSize, labels: tuple[int, str, str], report: Report | None
 ) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
-    """Draw; if a gate fails, draw once more with twice the draws and smaller steps. All plans that ran are returned."""
+    """Draw; while a gate fails, draw anew with twice the draws and smaller steps, twice at most; return all plans."""
     from safetystats.inference.sampling import compile_factor, draw_posterior
 
     compiled = compile_factor(spec.priors, size)
     seed = seed_for(labels[0], *labels[1:])
     n, k = int((arrays.members.sum(0) > 0).sum()), int((arrays.seen.sum(0) > 0).sum())
-    first = draw_posterior(compiled, arrays, spec.sampling, seed, report)
-    if convergence(_cut_to(first, n, k)).passes(spec.gates):
-        return first, (spec.sampling,)
-    second_plan = spec.sampling.model_copy(
-        update={
-            "draws": 2 * spec.sampling.draws,
-            "tune": 2 * spec.sampling.tune,
-            "target_accept": max(spec.sampling.target_accept, SECOND_TRY_ACCEPT),
-        }
-    )
-    second = draw_posterior(compiled, arrays, second_plan, seed, report)
-    return second, (spec.sampling, second_plan)
+    plans = [spec.sampling]
+    draws = draw_posterior(compiled, arrays, spec.sampling, seed, report)
+    for accept in LATER_ACCEPT:
+        if convergence(_cut_to(draws, n, k)).passes(spec.gates):
+            break
+        more = {"draws": 2 * spec.sampling.draws, "tune": 2 * spec.sampling.tune}
+        plans.append(
+            spec.sampling.model_copy(update={**more, "target_accept": max(spec.sampling.target_accept, accept)})
+        )
+        draws = draw_posterior(compiled, arrays, plans[-1], seed, report)
+    return draws, tuple(plans)
 
 
 def _cut_to(tree: xr.DataTree, n_models: int, n_benchmarks: int) -> xr.DataTree:

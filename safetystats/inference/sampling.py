@@ -50,6 +50,8 @@ def draw_posterior(
 
     Raises
     ------
+    KeyboardInterrupt
+        If sampling was interrupted; the sampler itself would return the draws it has.
     FitError
         If the sampler finds no starting point or stops with an error.
     """
@@ -78,6 +80,9 @@ def draw_posterior(
         )
     except RuntimeError as error:
         raise FitError(f"the sampler stopped: {error}") from error
+    if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:
+        # An interrupt ends the sampler early, and it returns what it has: that is no fit.
+        raise KeyboardInterrupt
     posterior = tree["posterior"].to_dataset()[["rho", "total_sd", "icc", "intercept", "theta"]]
     stats = tree["sample_stats"].to_dataset()
     return xr.DataTree.from_dict(

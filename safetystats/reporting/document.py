@@ -163,10 +163,13 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
     else:
         lines.append(f"Classes: one ({escape(classes[0])}); no comparison.")
     wrong = q.number("checks_failed")
+    warned = f"The audit of the scores has {q.count('audit.error', 'error')} and {q.count('audit.warning', 'warning')}."
     lines.append(
-        f"Checks: {q.num('checks_failed', 0)} of {q.num('checks', 0)} failed; verdicts are withheld."
+        f"Checks: {q.num('checks_failed', 0)} of {q.num('checks', 0)} failed "
+        f"({', '.join(sorted({escape(check.fit) for check in failed(list(analysis.checks))}))}); verdicts that rest on "
+        f"these fits are withheld. {warned}"
         if wrong
-        else f"Checks: all {q.num('checks', 0)} passed."
+        else f"Checks: all {q.num('checks', 0)} passed. {warned}"
     )
     return lines
 
@@ -208,7 +211,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         ],
         "fingerprint": plan.table.fingerprint[:16],
         "class_counts": numbers.join_words([f"{quoter.num(f'models.{c}', 0)} {escape(c)}" for c in classes]),
-        "capability_names": numbers.join_words([quoter.name(b) for b in plan.prepared.columns("capability")]),
+        "capability_names": "; ".join(quoter.name(b) for b in plan.prepared.columns("capability")),
         "transform_sentence": _TRANSFORMS[spec.transform],
         "mixed_group": plan.mixed.group,
         "mixed_group_plural": _PLURALS[plan.mixed.group],
@@ -256,7 +259,7 @@ def _figure(figure: FigureText) -> str:
 
 
 def _attempts(analysis: Analysis) -> str:
-    again = sorted({check.fit for check in analysis.checks if "second attempt" in check.why})
+    again = sorted({check.fit for check in analysis.checks if "; attempt " in check.why})
     if not again:
         return ""
     names: Sequence[str] = [escape(name) for name in again]

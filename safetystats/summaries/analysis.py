@@ -11,54 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from safetystats.errors import DataError, Fault, StudyError, suggest
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety, size_for
 from safetystats.inference.store import FitStore
-from safetystats.specs import FactorSpec, MixedSpec, ScoreSpec, StudySpec, read_spec
-from safetystats.summaries.flow import Flow, trace_flow
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
+from safetystats.summaries.plan import Plan as Plan
+from safetystats.summaries.plan import plan_study as plan_study
 from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations
 from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
-from safetystats.tables.load import load_table
-from safetystats.tables.prepare import align, standardise, transform
+from safetystats.tables.prepare import standardise
 from safetystats.tables.table import ScoreTable
-
-MIN_CAPABILITY = 3
-MIN_MODELS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
-    """A study whose every part has been found and checked; nothing is fitted yet.
-
-    Attributes
-    ----------
-    name : str
-        Short name: the recipe's, or the stem of the study file.
-    study : StudySpec
-    score, factor, mixed
-        The specs that the study names.
-    table : ScoreTable
-        As read, restricted to the classes of the study.
-    aligned : ScoreTable
-        Every column pointing upward; columns without a direction left out.
-    prepared : ScoreTable
-        Aligned, transformed as the factor spec says, z-scored within each class.
-    flow : Flow
-        What came in, what was dropped, and why.
-    """
-
-    name: str
-    study: StudySpec
-    score: ScoreSpec
-    factor: FactorSpec
-    mixed: MixedSpec
-    table: ScoreTable
-    aligned: ScoreTable
-    prepared: ScoreTable
-    flow: Flow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,52 +58,6 @@ class Analysis:
     def gates_passed(self) -> bool:
         """True if no check failed."""
         return all(check.outcome != "fail" for check in self.checks)
-
-
-def plan_study(name: str, study: StudySpec) -> Plan:
-    """Find and check every part of a study.
-
-    Raises
-    ------
-    StudyError
-        For a spec or a class that does not exist.
-    DataError
-        For a table that cannot be read, or with too few models or capability benchmarks for the analysis.
-    """
-    score, factor, mixed = (
-        read_spec(study.score, "score"),
-        read_spec(study.factor, "factor"),
-        read_spec(study.mixed, "mixed"),
-    )
-    assert isinstance(score, ScoreSpec)
-    assert isinstance(factor, FactorSpec)
-    assert isinstance(mixed, MixedSpec)
-    whole = load_table(study.table)
-    classes = study.classes or whole.classes
-    unknown = [c for c in classes if c not in whole.classes]
-    if unknown:
-        known = ", ".join(whole.classes)
-        raise StudyError(
-            [
-                Fault(
-                    file=name,
-                    column="classes",
-                    expected=f"classes of the table {whole.name} ({known})",
-                    got=f'"{c}"',
-                    remedy=f"Correct the name{suggest(c, whole.classes) or '.'}",
-                )
-                for c in unknown
-            ]
-        )
-    table = _in_class_order(whole.select(model_class=classes), classes)
-    aligned = align(table)
-    prepared = standardise(transform(aligned, factor.transform), by="class")
-    _check_size(prepared)
-    flow = trace_flow(whole, table, aligned, prepared)
-    return Plan(
-        name=name, study=study, score=score, factor=factor, mixed=mixed,
-        table=table, aligned=aligned, prepared=prepared, flow=flow,
-    )  # fmt: skip
 
 
 def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysis:
@@ -341,58 +258,12 @@ def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
     return conform(name, pd.concat(filled, ignore_index=True))
 
 
-def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
-    """Put the models in the order of the classes that the study names: the first is the reference."""
-    order = np.concatenate([np.flatnonzero((table.models["model_class"] == c).to_numpy()) for c in classes])
-    return table.replace(scores=table.scores.iloc[order], models=table.models.iloc[order])
-
-
 def _with_capability(part: ScoreTable) -> ScoreTable:
     """Leave out capability columns that are missing in this class, and models without any capability score."""
     names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
     absent = [name for name in part.columns("capability") if name not in names]
     kept = part.scores.index[part.scores[names].notna().any(axis=1)]
     return part.select(models=kept, benchmarks=[b for b in part.columns() if b not in absent])
-
-
-def _check_size(prepared: ScoreTable) -> None:
-    faults = []
-    for label in prepared.classes:
-        part = prepared.select(model_class=label)
-        names = [n for n in part.columns("capability") if part.scores[n].notna().sum() >= MIN_MODELS]
-        if len(names) < MIN_CAPABILITY:
-            faults.append(
-                Fault(
-                    file=prepared.name,
-                    column="role",
-                    expected=f"at least {MIN_CAPABILITY} capability benchmarks scored by {MIN_MODELS} {label} models",
-                    got=str(len(names)),
-                    remedy=f'Add capability benchmarks (role "capability") or leave the class "{label}" out.',
-                )
-            )
-        n = int(part.scores[part.columns("capability")].notna().any(axis=1).sum())
-        if n < MIN_MODELS:
-            faults.append(
-                Fault(
-                    file=prepared.name,
-                    column="model_class",
-                    expected=f"at least {MIN_MODELS} {label} models with a capability score",
-                    got=str(n),
-                    remedy=f'Add models, or leave the class "{label}" out: from so few nothing can be said.',
-                )
-            )
-    if not prepared.columns("safety"):
-        faults.append(
-            Fault(
-                file=prepared.name,
-                column="role",
-                expected="at least one safety benchmark with a declared direction",
-                got="none",
-                remedy='Declare a benchmark with role "safety" and a direction.',
-            )
-        )
-    if faults:
-        raise DataError(faults)
 
 
 @contextmanager

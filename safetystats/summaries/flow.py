@@ -41,7 +41,7 @@ def trace_flow(whole: ScoreTable, table: ScoreTable, aligned: ScoreTable, prepar
     analysed = prepared.select(roles=SHOWN_ROLES)
     steps = [
         _step("as read", whole),
-        _step("classes of the study", table),
+        _step("classes and models of the study", table),
         _step("with a declared direction, aligned", aligned),
         _step("capability and safety benchmarks", aligned.select(roles=SHOWN_ROLES)),
         _step("that vary, standardised", analysed),
@@ -59,9 +59,15 @@ def trace_flow(whole: ScoreTable, table: ScoreTable, aligned: ScoreTable, prepar
         for part in [analysed.select(model_class=label)]
     ]
     left_out = [
-        {"what": "model", "name": str(name), "reason": f'class "{label}" is not part of the study'}
+        {
+            "what": "model",
+            "name": str(name),
+            "reason": "excluded by the study"
+            if label in table.classes
+            else f'class "{label}" is not part of the study',
+        }
         for name, label in whole.models["model_class"].items()
-        if label not in table.classes
+        if name not in table.models.index
     ]
     left_out += [
         {"what": "benchmark", "name": name, "reason": reason}

@@ -49,7 +49,7 @@ class Check:
 def capability_checks(fit: CapabilityFit) -> list[Check]:
     """Return the gates of a capability fit over all of its parameters (DESIGN 3.7)."""
     found, gates, label = fit.convergence(), fit.spec.gates, f"capability/{fit.model_class}"
-    attempt = "" if len(fit.plans) == 1 else "; second attempt, with twice the draws and smaller steps"
+    attempt = "" if len(fit.plans) == 1 else f"; attempt {len(fit.plans)}, with twice the draws and smaller steps"
 
     def check(name: str, value: float, limit: float, upper: bool, why: str) -> Check:
         ok = value <= limit if upper else value >= limit

@@ -24,6 +24,20 @@ _TRUE = ("1", "true", "yes")
 _FALSE = ("0", "false", "no")
 
 
+_SYNONYMS = {
+    "lower_is_better": "lower_is_safer",
+    "lower": "lower_is_safer",
+    "minimize": "lower_is_safer",
+    "minimise": "lower_is_safer",
+    "smaller_is_better": "lower_is_safer",
+    "less_is_better": "lower_is_safer",
+    "higher": "higher_is_better",
+    "maximize": "higher_is_better",
+    "maximise": "higher_is_better",
+}
+"""Words for a direction whose nearest spelling would be its opposite."""
+
+
 def parse_numbers(sheet: Sheet, column: str, faults: FaultList) -> list[float]:
     """Return one column as floats, NaN where a cell is empty; record every cell that is no finite decimal number."""
     values = []
@@ -108,7 +122,7 @@ def parse_choices(sheet: Sheet, column: str, choices: Sequence[str], faults: Fau
                 column=sheet.label(column),
                 expected=f"one of {quoted(choices)}",
                 got=f'"{value}"' if value else "an empty cell",
-                remedy=f"{did_you_mean(value.lower(), choices)}Use one of these words.",
+                remedy=f"{did_you_mean(_SYNONYMS.get(value.lower(), value.lower()), choices)}Use one of these words.",
             )
     return values
 
