@@ -13,7 +13,7 @@ import xarray as xr
 
 from safetystats.shelf import sha256_bytes
 
-ALGORITHM = "3"
+ALGORITHM = "4"
 """Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
 
 _LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy", "arviz-stats")
