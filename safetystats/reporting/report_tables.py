@@ -127,7 +127,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
     shared = mechanical(analysis)
     head = [
         "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
-        f"ρ, joint {interval}", "Slope", "κ", "Families",
+        f"ρ, joint {interval}", "Slope", "κ",
     ]  # fmt: skip
     parts = []
     for label in analysis.plan.table.classes:
@@ -143,7 +143,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
                     estimate_text(row["mean"], row["lower"], row["upper"]), row["verdict"],
                     *(probability_text(row[c]) for c in ("p_entangled", "p_distinct", "p_inverse")),
                     estimate_text(other["mean"], other["lower"], other["upper"]),
-                    significant_text(row["slope"]), number_text(row["icc"]), str(row["n_families"]),
+                    significant_text(row["slope"]), number_text(row["icc"]),
                 ]
             )  # fmt: skip
         caption = (
@@ -153,7 +153,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
             "the aligned score per standard deviation of capability) are from the cut posterior."
             + (" † reuses runs of capability benchmarks." if shared else "")
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10, 11)))
+        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10)))
     return "\n\n".join(parts)
 
 
