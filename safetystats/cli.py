@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,7 +82,7 @@ def run(
     name = _study_name(study)
     folder = out or Path("reports", "out", name)
     _refuse_file(folder)
-    with _told_of_interrupts(console), show_progress(console, quiet=quiet) as talk:
+    with _told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
         from safetystats.specs import read_study
@@ -286,13 +288,27 @@ def _talk() -> Console:
 
 
 @contextmanager
-def _told_of_interrupts(console: Console) -> Iterator[None]:
-    """Say what an interrupt leaves behind, and end with its exit code."""
+def _told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
+    """Say what an interrupt leaves behind, and end with its exit code; yield whether there was one.
+
+    Compiled code can swallow the exception, so that the signal itself is remembered and asked for between stages.
+    """
+    seen: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield lambda: bool(seen)
+        if seen:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         console.print("Interrupted: finished fits are kept, and no file is half-written.", markup=False)
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _limit_threads() -> None:

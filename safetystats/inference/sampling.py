@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,20 +65,23 @@ def draw_posterior(
             say(sum(chain.finished_draws for chain in chains), total)
 
     try:
-        tree = nutpie.sample(
-            compiled.handle.with_data(**arrays.as_data()),
-            draws=plan.draws,
-            tune=plan.tune,
-            chains=plan.chains,
-            cores=min(plan.chains, os.cpu_count() or 1),
-            seed=seed,
-            adaptation="low_rank",
-            target_accept=plan.target_accept,
-            save_warmup=False,
-            progress_bar=False,
-            progress_callback=callback,
-            progress_rate=250,
-        )
+        with warnings.catch_warnings():
+            # An interrupted sampler can return fewer draws than chains; that is dealt with below.
+            warnings.filterwarnings("ignore", message="Found chain dimension", category=UserWarning)
+            tree = nutpie.sample(
+                compiled.handle.with_data(**arrays.as_data()),
+                draws=plan.draws,
+                tune=plan.tune,
+                chains=plan.chains,
+                cores=min(plan.chains, os.cpu_count() or 1),
+                seed=seed,
+                adaptation="low_rank",
+                target_accept=plan.target_accept,
+                save_warmup=False,
+                progress_bar=False,
+                progress_callback=callback,
+                progress_rate=250,
+            )
     except RuntimeError as error:
         raise FitError(f"the sampler stopped: {error}") from error
     if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:

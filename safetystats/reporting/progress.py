@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -34,15 +34,36 @@ class _Bar:
         self._progress.update(self._task, completed=self._done + self._share * min(done / max(total, 1), 1.0))
 
 
+class _Stoppable:
+    """Passes on what it is told, and stops the run once it was interrupted."""
+
+    def __init__(self, talk: Talk, stopped: Callable[[], bool]) -> None:
+        self._talk = talk
+        self._stopped = stopped
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        if self._stopped():
+            raise KeyboardInterrupt
+        self._talk.stage(name)
+
+    def progress(self, done: int, total: int) -> None:
+        """Work within the stage has advanced."""
+        self._talk.progress(done, total)
+
+
 @contextmanager
-def show_progress(console: Console, *, quiet: bool) -> Iterator[Talk]:
-    """Yield what a run reports to: a bar on a terminal, a line per stage elsewhere, nothing if quiet."""
+def show_progress(console: Console, *, quiet: bool, stopped: Callable[[], bool]) -> Iterator[Talk]:
+    """Yield what a run reports to: a bar on a terminal, a line per stage elsewhere, nothing if quiet.
+
+    The next stage after `stopped` turns true raises KeyboardInterrupt.
+    """
     if quiet:
-        yield Silence()
+        yield _Stoppable(Silence(), stopped)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield _Bar(progress, console)
+        yield _Stoppable(_Bar(progress, console), stopped)
