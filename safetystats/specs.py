@@ -64,15 +64,32 @@ class NormalPrior(Spec):
 
 
 class FactorPriors(Spec):
-    """Priors of the two-level model, in units of the z-scored columns (DESIGN 3.3).
+    """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
 
-    `loading` is the prior of (rho + 1) / 2, `total_sd` of s, `icc` of kappa, `intercept` of alpha.
+    `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety benchmark,
+    `total_sd` of s, `icc` of kappa, `intercept` of alpha. `further_loading` is the prior of (r + 1) / 2, where r is the
+    partial correlation of a benchmark with a further factor given the factors before it.
     """
 
+    capability_loading: BetaPrior
     loading: BetaPrior
     total_sd: LogNormalPrior
     icc: BetaPrior
     intercept: NormalPrior
+    further_loading: BetaPrior = BetaPrior(
+        family="beta", alpha=3.0, beta=3.0, reason="symmetric about none; sd of the partial correlation 0.38"
+    )
+
+
+Prior = Annotated[BetaPrior | LogNormalPrior | NormalPrior, Field(discriminator="family")]
+
+
+class PriorAlternative(Spec):
+    """One other prior that the fit is repeated with, to see what the stated one decides."""
+
+    prior: Literal["capability_loading", "loading", "total_sd", "icc", "intercept"]
+    label: str
+    value: Prior
 
 
 class SamplingPlan(Spec):
@@ -102,16 +119,46 @@ class CutPlan(Spec):
 
 
 class FactorSpec(Spec):
-    """The latent capability model and what hangs on it."""
+    """The latent capability model and what hangs on it.
+
+    `families`: whether models of one family share residuals (kappa is zero otherwise). `further`: factors beside
+    capability; "unrestricted" (`n_further` of them, on which every capability benchmark loads) or "areas" (one for every area
+    with two or more capability benchmarks). `measurement`: scores are taken as exact, or as having the binomial sampling
+    error of their items where these are known. `alternatives`: priors that the fit is repeated with.
+    """
 
     kind: Literal["factor"]
     title: str
     references: tuple[str, ...] = ()
     transform: Literal["identity", "logit", "rank_normal"] = "identity"
+    families: bool = True
+    further: Literal["none", "unrestricted", "areas"] = "none"
+    n_further: Annotated[int, Field(ge=0, le=4)] = 0
+    measurement: Literal["exact", "binomial"] = "exact"
     priors: FactorPriors
+    alternatives: tuple[PriorAlternative, ...] = ()
     sampling: SamplingPlan = SamplingPlan()
     gates: Gates = Gates()
     cut: CutPlan = CutPlan()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.n_further > 0) != (self.further == "unrestricted"):
+            raise ValueError('n_further goes with further = "unrestricted", and must then be at least 1')
+        if self.measurement == "binomial" and self.transform != "identity":
+            raise ValueError(
+                'measurement = "binomial" needs transform = "identity": item counts fix the error of raw scores'
+            )
+        for other in self.alternatives:
+            if other.value.family != getattr(self.priors, other.prior).family:
+                raise ValueError(
+                    f"the alternative {other.label} of {other.prior} is of another family of distributions"
+                )
+        return self
+
+    def with_prior(self, other: PriorAlternative) -> FactorSpec:
+        """Return this spec with one prior replaced."""
+        return self.model_copy(update={"priors": self.priors.model_copy(update={other.prior: other.value})})
 
 
 class MixedSpec(Spec):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from safetystats.specs import FactorPriors
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Evaluator = Literal["sampled", "integrated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -18,47 +23,69 @@ class FactorSize:
     n_models: int
     n_benchmarks: int
     n_families: int
+    n_further: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FactorArrays:
-    """Data of one fit, padded to a size.
+class GraphKind:
+    """What a graph is compiled as.
 
     Attributes
     ----------
-    scores : array, shape (n_models, n_benchmarks)
-        z-scores, zero where there is none.
-    seen : array, shape (n_models, n_benchmarks)
-        One where a score was observed, else zero.
-    members : array, shape (n_families, n_models)
-        One where the model belongs to the family.
-    counts : array, shape (n_families, n_benchmarks)
-        Observed cells of the family on the benchmark.
-    anchors : array, shape (n_benchmarks,)
-        One for the capability benchmarks, whose loadings sum to a positive number.
+    evaluator : {"sampled", "integrated"}
+        Capability is a variable that is sampled, which allows missing cells, further factors and known sampling error;
+        or it is integrated out in closed form, which needs complete data and one factor and is several times faster.
+    size : FactorSize
+    noisy : bool
+        Whether scores have a known sampling error.
     """
 
-    scores: FloatArray
-    seen: FloatArray
-    members: FloatArray
-    counts: FloatArray
-    anchors: FloatArray
-
-    def as_data(self) -> dict[str, FloatArray]:
-        """Return the arrays under the names the graph uses."""
-        return {
-            "scores": self.scores,
-            "seen": self.seen,
-            "members": self.members,
-            "counts": self.counts,
-            "anchors": self.anchors,
-        }
+    evaluator: Evaluator
+    size: FactorSize
+    noisy: bool = False
 
 
-def factor_arrays(
-    values: FloatArray, families: IntArray, anchors: npt.NDArray[np.bool_], size: FactorSize
-) -> FactorArrays:
-    """Pad standardised scores to a size.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What a fit takes its columns for.
+
+    Attributes
+    ----------
+    anchors : array of bool, shape (n_benchmarks,)
+        The capability benchmarks, whose loadings sum to a positive number.
+    pattern : array of bool, shape (n_benchmarks, n_further)
+        Which benchmark loads on which further factor.
+    families : bool
+        Whether models of one family share residuals.
+    """
+
+    anchors: BoolArray
+    pattern: BoolArray
+    families: bool = True
+
+
+def prior_data(priors: FactorPriors, anchors: BoolArray, size: FactorSize) -> dict[str, FloatArray]:
+    """Return the numbers of the priors under the names the graphs use; padded columns follow the safety prior."""
+    loading = np.full((2, size.n_benchmarks), [[priors.loading.alpha], [priors.loading.beta]])
+    known = np.zeros(size.n_benchmarks, dtype=bool)
+    known[: len(anchors)] = anchors
+    loading[:, known] = [[priors.capability_loading.alpha], [priors.capability_loading.beta]]
+    further, icc, sd, mean = priors.further_loading, priors.icc, priors.total_sd, priors.intercept
+    data = {
+        "prior_loading": loading,
+        "prior_total_sd": np.array([sd.mu, sd.sigma]),
+        "prior_icc": np.array([icc.alpha, icc.beta]),
+        "prior_intercept": np.array([mean.mu, mean.sigma]),
+    }
+    if size.n_further:
+        data["prior_further"] = np.array([further.alpha, further.beta])
+    return data
+
+
+def sampled_data(
+    values: FloatArray, families: IntArray, noise: FloatArray, structure: Structure, kind: GraphKind
+) -> dict[str, FloatArray]:
+    """Pad standardised scores to the size of a graph in which capability is sampled.
 
     Parameters
     ----------
@@ -66,25 +93,95 @@ def factor_arrays(
         z-scores, NaN where missing.
     families : array of int, shape (n_models,)
         Family of each model, coded 0, 1, ...
-    anchors : array of bool, shape (n_benchmarks,)
-        Which columns are capability benchmarks.
-    size : FactorSize
-        At least as large as the data in every direction.
+    noise : array, shape (n_models, n_benchmarks)
+        Known error variance of each score.
+    structure : Structure
+    kind : GraphKind
+        Its size is at least that of the data in every direction.
+
+    Returns
+    -------
+    dict
+        `scores` and `seen` (n_models, n_benchmarks), `members` (n_families, n_models), `counts`
+        (n_families, n_benchmarks): observed cells of a family, `anchors` (n_benchmarks,), `shared` (): 0 or 1,
+        `pattern` (n_benchmarks, n_further), and `noise` where the graph has it.
 
     Raises
     ------
     ValueError
         If the data do not fit into the size.
     """
+    size = kind.size
     n, k = values.shape
     if n > size.n_models or k > size.n_benchmarks or int(families.max()) >= size.n_families:
         raise ValueError(f"data of shape {values.shape} do not fit into {size}")
-    seen = np.zeros((size.n_models, size.n_benchmarks))
+    if structure.pattern.shape[1] > size.n_further or (noise.any() and not kind.noisy):
+        raise ValueError(f"further factors or sampling error do not fit into {kind}")
+    seen, scores, error = (np.zeros((size.n_models, size.n_benchmarks)) for _ in range(3))
     seen[:n, :k] = np.isfinite(values)
-    scores = np.zeros_like(seen)
     scores[:n, :k] = np.nan_to_num(values, nan=0.0)
+    error[:n, :k] = np.where(np.isfinite(values), noise, 0.0)
     members = np.zeros((size.n_families, size.n_models))
     members[families, np.arange(n)] = 1.0
-    padded_anchors = np.zeros(size.n_benchmarks)
-    padded_anchors[:k] = anchors
-    return FactorArrays(scores=scores, seen=seen, members=members, counts=members @ seen, anchors=padded_anchors)
+    anchors, pattern = np.zeros(size.n_benchmarks), np.zeros((size.n_benchmarks, size.n_further))
+    anchors[:k] = structure.anchors
+    pattern[:k, : structure.pattern.shape[1]] = structure.pattern
+    data = {
+        "scores": scores,
+        "seen": seen,
+        "members": members,
+        "counts": members @ seen,
+        "anchors": anchors,
+        "shared": np.asarray(float(structure.families)),
+    }
+    if size.n_further:
+        data["pattern"] = pattern
+    if kind.noisy:
+        data["noise"] = error
+    return data
+
+
+def integrated_data(
+    values: FloatArray, families: IntArray, structure: Structure, kind: GraphKind
+) -> dict[str, FloatArray]:
+    """Reduce complete standardised scores to what the density of a graph without capability needs.
+
+    Helmert contrasts inside each family make rows independent: n - F rows in which family effects and intercepts
+    cancel, of which only the cross-products matter, and one row per family, sqrt(n_f) times its mean.
+
+    Returns
+    -------
+    dict
+        `cross` (n_benchmarks, n_benchmarks), `n_contrasts` (), `means` (n_families, n_benchmarks), `roots`
+        (n_families,): sqrt(n_f), zero where padded, `anchors`, `used` (n_benchmarks,), `shared` ().
+
+    Raises
+    ------
+    ValueError
+        If a cell is missing or the data do not fit into the size.
+    """
+    size = kind.size
+    n, k = values.shape
+    if not np.isfinite(values).all():
+        raise ValueError("capability can be integrated out only where no cell is missing")
+    if k > size.n_benchmarks or int(families.max()) >= size.n_families or structure.pattern.any():
+        raise ValueError(f"data of shape {values.shape} do not fit into {kind}")
+    counts = np.bincount(families, minlength=size.n_families).astype(np.float64)
+    roots = np.sqrt(counts)
+    members = (families == np.arange(size.n_families)[:, None]).astype(np.float64)
+    means = np.zeros((size.n_families, size.n_benchmarks))
+    means[:, :k] = (members @ values) / np.maximum(roots, 1.0)[:, None]
+    inside = values - (means[:, :k] / np.maximum(roots, 1.0)[:, None])[families]
+    cross = np.zeros((size.n_benchmarks, size.n_benchmarks))
+    cross[:k, :k] = inside.T @ inside
+    used, anchors = np.zeros(size.n_benchmarks), np.zeros(size.n_benchmarks)
+    used[:k], anchors[:k] = 1.0, structure.anchors
+    return {
+        "cross": cross,
+        "n_contrasts": np.asarray(n - (counts > 0).sum(), dtype=np.float64),
+        "means": means,
+        "roots": roots,
+        "anchors": anchors,
+        "used": used,
+        "shared": np.asarray(float(structure.families)),
+    }

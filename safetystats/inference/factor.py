@@ -1,84 +1,157 @@
-"""The two-level factor graph: one latent capability, benchmarks as indicators, residuals that families share.
+"""The factor graphs: one latent capability, benchmarks as indicators, residuals that families share.
 
 For model m of family f and benchmark b (DESIGN 3.3)
 
-    y_mb = alpha_b + s_b rho_b theta_m + u_fb + e_mb,   theta_m ~ N(0, 1),
-    u_fb ~ N(0, kappa_b s_b^2 (1 - rho_b^2)),   e_mb ~ N(0, (1 - kappa_b) s_b^2 (1 - rho_b^2)),
+    y_mb = alpha_b + s_b (rho_b theta_m + sum_j lambda_bj eta_mj) + u_fb + e_mb + epsilon_mb,   theta, eta ~ N(0, 1),
+    u_fb ~ N(0, kappa_b v_b),   e_mb ~ N(0, (1 - kappa_b) v_b),   v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2),
 
-so that corr(y_b, theta) = rho_b. The family effects u are integrated out: within a family the residuals of a
-benchmark have compound symmetry, whose density needs only counts, sums and sums of squares over the observed cells.
+so that rho_b is the correlation with capability; the default has no further factors eta, and epsilon, the sampling
+error of a score, is there only where its variance is known. The family effects u are integrated out. There are two graphs
+of one posterior:
 
-This module builds; it never draws. The graph is made for a size, and smaller data are padded with unobserved cells,
-so that one compiled graph serves every class and every extra column; padded parameters follow their prior and are cut
-off afterwards.
+sampled
+    theta (and eta) are variables. Within a family the residuals of a benchmark have compound symmetry, whose density
+    needs only counts, sums and sums of squares over the observed cells, so that missing cells cost nothing.
+integrated
+    theta is integrated out too. Helmert contrasts inside each family make the rows of complete data independent with
+    covariance rank one plus diagonal; theta is drawn afterwards from its conditional distribution
+    (`safetystats.inference.capability_draws`).
+
+This module builds; it never draws. Data and the numbers of the priors are `pm.Data`, and smaller data are padded, so
+that one compiled graph serves every class, prior, refit and extra column; padded parameters follow their prior and are cut off.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from safetystats.inference.arrays import FactorArrays, FactorSize
-from safetystats.specs import FactorPriors
+from safetystats.inference.arrays import FactorSize, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
+
+_BLANK = FactorPriors(
+    capability_loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
+    loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
+    total_sd=LogNormalPrior(family="lognormal", mu=0.0, sigma=0.5),
+    icc=BetaPrior(family="beta", alpha=1.0, beta=3.0),
+    intercept=NormalPrior(family="normal", mu=0.0, sigma=1.0),
+)
 
 
-def factor_graph(priors: FactorPriors, size: FactorSize) -> pm.Model:
-    """Build the PyMC model of the two-level one-factor model for data of at most `size`.
+def factor_graph(kind: GraphKind) -> pm.Model:
+    """Build the PyMC model of one kind of graph; its data are placeholders.
 
     Free variables: `loading_unit` ((rho + 1) / 2 before the sign rule), `total_sd`, `icc`, `intercept`, each of shape
-    (n_benchmarks,), and `theta_free`, shape (n_models,). Deterministics `rho` and `theta` obey the sign rule: the
-    loadings of the anchors sum to a positive number. The posterior is symmetric under a joint change of sign, so
-    turning each draw to the positive side gives exactly the posterior under that constraint; if the prior of the
-    loading is not symmetric, a potential puts it on the turned loading.
+    (n_benchmarks,); with further factors `further_unit` ((r + 1) / 2 of the partial correlation r with factor j given
+    those before it), shape (n_benchmarks, n_further); if capability is sampled `theta_free` (n_models,) and
+    `further_free` (n_models, n_further). Deterministics `rho` and `theta` obey the sign rule: the loadings of the
+    anchors sum to a positive number. The density is made symmetric under a joint change of sign by putting the prior
+    on the turned loadings, so that turning each draw to the positive side gives exactly the posterior under that
+    constraint.
 
     References
     ----------
     Spearman (1904); Bartholomew, Knott and Moustaki (2011), ch. 3; compound symmetry: Searle, Casella and McCulloch
     (1992), appendix M.
     """
-    n, k, f = size.n_models, size.n_benchmarks, size.n_families
-    blank = FactorArrays(
-        scores=np.zeros((n, k)),
-        seen=np.zeros((n, k)),
-        members=np.zeros((f, n)),
-        counts=np.zeros((f, k)),
-        anchors=np.ones(k),
+    size = kind.size
+    structure = Structure(
+        anchors=np.ones(size.n_benchmarks, dtype=bool),
+        pattern=np.zeros((size.n_benchmarks, size.n_further), dtype=bool),
     )
+    fill = prior_data(_BLANK, structure.anchors, size)
+    if kind.evaluator == "integrated":
+        blank = np.zeros((size.n_families, size.n_benchmarks))
+        fill |= integrated_data(blank, np.arange(size.n_families), structure, kind)
+    else:
+        blank = np.full((size.n_models, size.n_benchmarks), np.nan)
+        families = np.zeros(size.n_models, dtype=np.int64)
+        fill |= sampled_data(blank, families, np.zeros_like(blank), structure, kind)
     with pm.Model() as graph:
-        data = {name: pm.Data(name, value) for name, value in blank.as_data().items()}
-        unit = pm.Beta("loading_unit", priors.loading.alpha, priors.loading.beta, shape=k)
-        total_sd = pm.LogNormal("total_sd", priors.total_sd.mu, priors.total_sd.sigma, shape=k)
-        icc = pm.Beta("icc", priors.icc.alpha, priors.icc.beta, shape=k)
-        intercept = pm.Normal("intercept", priors.intercept.mu, priors.intercept.sigma, shape=k)
-        theta = pm.Normal("theta_free", 0.0, 1.0, shape=n)
-
-        rho = 2 * unit - 1
-        sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
-        pm.Deterministic("rho", sign * rho)
-        pm.Deterministic("theta", sign * theta)
-        if priors.loading.alpha != priors.loading.beta:
-            tilt = (priors.loading.alpha - priors.loading.beta) * 0.5 * (pt.log(unit) - pt.log1p(-unit))
-            pm.Potential("turned_loading_prior", ((sign - 1) * tilt).sum())
-
-        residual = (data["scores"] - intercept - (total_sd * rho) * theta[:, None]) * data["seen"]
-        unique = total_sd**2 * 4 * unit * (1 - unit)  # 1 - rho^2, without cancellation
-        within = (1 - icc) * unique
-        # Broadcast sums instead of matrix products: the compiled graph is the same speed at these sizes and its first
-        # compilation takes a quarter of the time.
-        sums = (data["members"][:, :, None] * residual[None, :, :]).sum(1)
-        squares = (residual**2).sum(0)
-        counts = data["counts"]
-        log_det = (counts - 1) * pt.log(within) + pt.log(within + counts * icc * unique)
-        shrink = icc / (1 - icc + counts * icc)
-        pm.Potential(
-            "log_likelihood",
-            -0.5
-            * (
-                (pt.gt(counts, 0) * log_det).sum()
-                + (squares / within).sum()
-                - (shrink * sums**2 / within).sum()
-                + np.log(2 * np.pi) * data["seen"].sum()
-            ),
-        )
+        data = {name: pm.Data(name, value) for name, value in fill.items()}
+        parts = _parameters(data, size)
+        log_likelihood = _integrated(data, parts) if kind.evaluator == "integrated" else _sampled(data, parts, kind)
+        pm.Potential("log_likelihood", log_likelihood)
     return graph
+
+
+def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
+    """Declare the parameters of the benchmarks; return them with what follows from them."""
+    k, a, b = size.n_benchmarks, data["prior_loading"][0], data["prior_loading"][1]
+    unit = pm.Beta("loading_unit", a, b, shape=k)
+    total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
+    icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
+    intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
+    rho = 2 * unit - 1
+    sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
+    pm.Deterministic("rho", sign * rho)
+    pm.Potential("turned_loading_prior", ((sign - 1) * 0.5 * (a - b) * (pt.log(unit) - pt.log1p(-unit))).sum())
+    left = 4 * unit * (1 - unit)  # 1 - rho^2, without cancellation
+    further = []
+    if size.n_further:
+        share = pm.Beta("further_unit", data["prior_further"][0], data["prior_further"][1], shape=(k, size.n_further))
+        for j in range(size.n_further):
+            on, own = data["pattern"][:, j], share[:, j]
+            further.append((2 * own - 1) * on * pt.sqrt(left))
+            left = left * (1 - on + on * 4 * own * (1 - own))
+        pm.Deterministic("further", pt.stack(further, axis=1))
+    return {
+        "slope": total_sd * rho, "intercept": intercept, "icc": icc, "unique": total_sd**2 * left, "sign": sign,
+        "further": [total_sd * loading for loading in further],
+    }  # fmt: skip
+
+
+def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
+    """Return the log likelihood given capability, family effects integrated out over the observed cells."""
+    size = kind.size
+    theta = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
+    pm.Deterministic("theta", parts["sign"] * theta)
+    signal = parts["slope"] * theta[:, None]
+    if size.n_further:
+        eta = pm.Normal("further_free", 0.0, 1.0, shape=(size.n_models, size.n_further))
+        for j, loading in enumerate(parts["further"]):
+            signal = signal + loading * eta[:, j, None]
+    residual = (data["scores"] - parts["intercept"] - signal) * data["seen"]
+    icc, unique, members = parts["icc"], parts["unique"], data["members"][:, :, None]
+    within = (1 - icc) * unique
+    # Broadcast sums instead of matrix products: the compiled graph is the same speed at these sizes and its first
+    # compilation takes a quarter of the time.
+    if kind.noisy:
+        own = within + data["noise"]
+        weight = data["seen"] / own
+        sums = (members * (residual * weight)[None, :, :]).sum(1)
+        weights = (members * weight[None, :, :]).sum(1)
+        log_det = (data["seen"] * pt.log(own)).sum() + pt.log1p(icc * unique * weights).sum()
+        quadratic = (residual**2 * weight).sum() - (icc * unique * sums**2 / (1 + icc * unique * weights)).sum()
+    else:
+        sums = (members * residual[None, :, :]).sum(1)
+        counts = data["counts"]
+        shrink = icc / (1 - icc + counts * icc)
+        every = (counts - 1) * pt.log(within) + pt.log(within + counts * icc * unique)
+        log_det = (pt.gt(counts, 0) * every).sum()
+        quadratic = ((residual**2).sum(0) / within).sum() - (shrink * sums**2 / within).sum()
+    return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * data["seen"].sum())
+
+
+def _integrated(data: dict[str, Any], parts: dict[str, Any]) -> Any:
+    """Return the log likelihood with capability and family effects integrated out; complete data, one factor."""
+    used, slope = data["used"], parts["slope"] * data["used"]
+    within = (1 - parts["icc"]) * parts["unique"]
+    weight = slope / within
+    strength = 1 + (slope * weight).sum()
+    log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + pt.log(strength))
+    quadratic = (pt.diagonal(data["cross"]) / within).sum()
+    quadratic -= (data["cross"] * weight[:, None] * weight).sum() / strength
+
+    roots = data["roots"][:, None]
+    present = pt.gt(roots, 0)
+    variance = within + roots**2 * parts["icc"] * parts["unique"]  # (n_families, n_benchmarks)
+    residual = (data["means"] - roots * parts["intercept"]) * used * present
+    strengths = 1 + (slope**2 / variance).sum(1)
+    log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * pt.log(strengths)).sum()
+    quadratic += (residual**2 / variance).sum() - ((residual * slope / variance).sum(1) ** 2 / strengths).sum()
+    n_models = data["n_contrasts"] + present.sum()
+    return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())

@@ -1,20 +1,23 @@
-"""Compile a factor graph once and draw from it for any data that fit its size."""
+"""Compile a factor graph once and draw from it for any data, priors and structure that fit its size."""
 
 from __future__ import annotations
 
 import functools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import nutpie
 import xarray as xr
 
 from safetystats.errors import FitError
-from safetystats.inference.arrays import FactorArrays, FactorSize
+from safetystats.inference.arrays import FloatArray, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
+from safetystats.inference.parameters import FactorData, draws_of
 from safetystats.inference.streams import Report
 from safetystats.specs import FactorPriors, SamplingPlan
 
@@ -23,31 +26,52 @@ KEPT_STATS = ("diverging", "energy", "n_steps", "step_size_bar")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledFactor:
-    """A compiled factor graph and the size it was compiled for."""
+    """A compiled factor graph and what it was compiled as."""
 
-    size: FactorSize
+    kind: GraphKind
     handle: Any
 
 
-@functools.lru_cache(maxsize=4)
-def compile_factor(priors: FactorPriors, size: FactorSize) -> CompiledFactor:
-    """Compile the factor graph for one size; the same arguments compile once per process."""
-    return CompiledFactor(size=size, handle=nutpie.compile_pymc_model(factor_graph(priors, size), backend="numba"))
+@functools.lru_cache(maxsize=8)
+def compile_factor(kind: GraphKind) -> CompiledFactor:
+    """Compile one kind of factor graph; the same kind compiles once per process."""
+    return CompiledFactor(kind=kind, handle=nutpie.compile_pymc_model(factor_graph(kind), backend="numba"))
 
 
 def draw_posterior(
-    compiled: CompiledFactor, arrays: FactorArrays, plan: SamplingPlan, seed: int, report: Report | None = None
+    compiled: CompiledFactor,
+    data: FactorData,
+    priors: FactorPriors,
+    structure: Structure,
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None = None,
+    cores: int | None = None,
 ) -> xr.DataTree:
     """Draw from the posterior with NUTS and a low-rank mass matrix.
 
     The capability of a model and the intercepts and scales of the benchmarks are strongly correlated in the
     posterior; with a diagonal mass matrix the gates failed in trials.
 
+    Parameters
+    ----------
+    compiled : CompiledFactor
+        Large enough for the data.
+    data : FactorData
+    priors : FactorPriors
+    structure : Structure
+    plan : SamplingPlan
+    seed : int
+    report : callable or None
+        Called with (draws done, draws in all).
+    cores : int or None
+        Chains that run at once; all cores unless given.
+
     Returns
     -------
     DataTree
-        Groups `posterior` (rho, total_sd, icc, intercept, theta; dims chain, draw and padded benchmark or model) and
-        `sample_stats`.
+        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; with further factors `further`
+        over benchmark and factor; dims chain and draw first) and `sample_stats`.
 
     Raises
     ------
@@ -55,7 +79,48 @@ def draw_posterior(
         If sampling was interrupted; the sampler itself would return the draws it has.
     FitError
         If the sampler finds no starting point or stops with an error.
+    ValueError
+        If the data do not fit the graph.
     """
+    kind, (n, k) = compiled.kind, data.values.shape
+    arrays = prior_data(priors, structure.anchors, kind.size)
+    if kind.evaluator == "integrated":
+        arrays |= integrated_data(data.values, data.families, structure, kind)
+    else:
+        arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
+    tree = _nuts(compiled.handle, arrays, plan, seed, report, cores)
+    drawn = tree["posterior"].to_dataset()
+    found = {
+        name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
+        for name in ("rho", "total_sd", "icc", "intercept")
+    }
+    if not structure.families:
+        found["icc"] = (("chain", "draw", "benchmark"), np.zeros_like(found["icc"][1]))
+    if structure.pattern.shape[1]:
+        further = drawn["further"].to_numpy()[..., :k, : structure.pattern.shape[1]]
+        found["further"] = (("chain", "draw", "benchmark", "factor"), further)
+    coords = {"chain": drawn["chain"].to_numpy(), "draw": drawn["draw"].to_numpy()}
+    posterior = xr.Dataset(found, coords=coords)
+    if kind.evaluator == "integrated":
+        flat = draw_capability(draws_of(posterior), data, np.random.default_rng([seed, 1]))
+        theta = flat.reshape(*found["rho"][1].shape[:2], n)
+    else:
+        theta = drawn["theta"].to_numpy()[..., :n]
+    posterior["theta"] = (("chain", "draw", "model"), theta)
+    stats = tree["sample_stats"].to_dataset()
+    return xr.DataTree.from_dict(
+        {"posterior": posterior, "sample_stats": stats[[name for name in KEPT_STATS if name in stats]]}
+    )
+
+
+def _nuts(
+    handle: Any,
+    arrays: Mapping[str, FloatArray],
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None,
+    cores: int | None,
+) -> xr.DataTree:
     total = plan.chains * (plan.draws + plan.tune)
     callback = None
     if report is not None:
@@ -69,11 +134,11 @@ def draw_posterior(
             # An interrupted sampler can return fewer draws than chains; that is dealt with below.
             warnings.filterwarnings("ignore", message="Found chain dimension", category=UserWarning)
             tree = nutpie.sample(
-                compiled.handle.with_data(**arrays.as_data()),
+                handle.with_data(**arrays),
                 draws=plan.draws,
                 tune=plan.tune,
                 chains=plan.chains,
-                cores=min(plan.chains, os.cpu_count() or 1),
+                cores=min(plan.chains, cores or os.cpu_count() or 1),
                 seed=seed,
                 adaptation="low_rank",
                 target_accept=plan.target_accept,
@@ -87,8 +152,4 @@ def draw_posterior(
     if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:
         # An interrupt ends the sampler early, and it returns what it has: that is no fit.
         raise KeyboardInterrupt
-    posterior = tree["posterior"].to_dataset()[["rho", "total_sd", "icc", "intercept", "theta"]]
-    stats = tree["sample_stats"].to_dataset()
-    return xr.DataTree.from_dict(
-        {"posterior": posterior, "sample_stats": stats[[name for name in KEPT_STATS if name in stats]]}
-    )
+    return tree
