@@ -6,12 +6,14 @@ bring the remaining partial correlations nearest to nought. Neither is a test of
 capability score leaves much unsaid.
 
 Models of one family are not independent. Under no factor at all, columns that share nothing but the list of families
-still correlate by chance as if there were fewer models than there are, and the leading eigenvalues rise. So the reference
-is made a second time with family-clustered noise, sqrt(icc) u_family + sqrt(1 - icc) e, separately for each column.
+still correlate by chance as if there were fewer models than there are, and the leading eigenvalues rise. So the
+reference is made a second time with family-clustered noise, sqrt(icc) u_family + sqrt(1 - icc) e, each column its own.
 
 Two cautions. The reference of the second and later eigenvalues supposes that there is no first factor; behind a strong
-one, which takes most of the trace, the rule is conservative (Turner 1998), so "one" from it alone is weak evidence
-against a second. And a column that is tied or skewed enters the Pearson reference as if it were normal; take Spearman.
+one, which takes most of the trace, the rule is conservative (Turner 1998). With 43 models, eight columns that load 0.85
+on one factor and half of them sharing 60 % of what is left, parallel analysis said "two" in none of 100 data sets and
+the minimum average partial in 57: "one" from the former alone is weak evidence. And a tied or skewed column enters the
+Pearson reference as if it were normal; take Spearman.
 
 References
 ----------
@@ -42,7 +44,7 @@ METHODS: tuple[str, ...] = get_args(MatrixMethod)
 FEWEST_COLUMNS = 3
 """Fewest columns for which a number of factors is a question."""
 NO_RESIDUAL = 1e-10
-"""A column with a smaller share of its variance left has been explained wholly; its partial correlations are rounding."""
+"""A column with a smaller share of its variance left is explained wholly; its partial correlations are rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,14 +134,16 @@ def count_factors(
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] < FEWEST_COLUMNS:
-        raise ValueError(f"values has shape {values.shape}: expected (models, columns), {FEWEST_COLUMNS} or more columns")
+        raise ValueError(
+            f"values has shape {values.shape}: expected (models, columns), {FEWEST_COLUMNS} or more columns"
+        )
     if not (0 <= icc <= 1 and 0 < quantile < 1 and n_sets >= 1):
         raise ValueError(f"icc {icc}, quantile {quantile}, n_sets {n_sets}: expected [0, 1], (0, 1), 1 or more")
     matrix = pairwise_correlations(values, method)
     if not np.isfinite(matrix).all():
         first, second = (int(i) for i in np.argwhere(~np.isfinite(matrix))[0])
         raise ValueError(
-            f"columns {first} and {second} have no correlation: fewer than {FEWEST_MODELS} models in common, or constant"
+            f"columns {first} and {second} have no correlation: constant, or fewer than {FEWEST_MODELS} models in both"
         )
     eigenvalues = _descending(matrix[None])[0]
     plain, clustered = reference_eigenvalues(
@@ -181,7 +185,7 @@ def pairwise_correlations(values: FloatArray, method: MatrixMethod) -> FloatArra
     Returns
     -------
     array, shape (..., k, k)
-        Symmetric, ones on the diagonal; NaN where fewer than `FEWEST_MODELS` models are shared or one column is constant
+        Symmetric, ones on the diagonal; NaN where fewer than `FEWEST_MODELS` models are shared or a column is constant
         among them. With missing cells the matrix need not be positive semi-definite.
     """
     if method not in METHODS:
@@ -306,4 +310,4 @@ def _pairwise_ranks(sets: FloatArray, present: BoolArray) -> FloatArray:
             both = present[:, j] & present[:, other]
             if both.sum() >= FEWEST_MODELS:
                 result[:, j, other] = result[:, other, j] = (ranks(j, both) * ranks(other, both)).sum(axis=1)
-    return np.clip(result, -1.0, 1.0)
+    return np.asarray(np.clip(result, -1.0, 1.0), dtype=np.float64)

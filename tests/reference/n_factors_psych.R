@@ -37,8 +37,8 @@ for (set in list(c("helm-classic", "base"), c("helm-classic", "chat"), c("chat-2
       stopifnot(max(abs(parallel$pc.values - eigenvalue)) < 1e-10)
       eigenvalue <- parallel$pc.values
       if (!anyNA(x)) {
-        # columns C1..Ck are of resampled data, CSim1..CSimk of normal data
-        simulated <- parallel$values[, paste0("CSim", seq_len(k))]
+        # columns 1..k are of resampled data, k+1..2k (named Sim) of normal data
+        simulated <- parallel$values[, k + seq_len(k)]; stopifnot(all(startsWith(colnames(simulated), "Sim")))
         mean_sim <- colMeans(simulated)
         q95 <- apply(simulated, 2, quantile, 0.95)
         n_parallel <- which(!(eigenvalue > q95))[1] - 1
