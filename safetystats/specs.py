@@ -66,9 +66,9 @@ class NormalPrior(Spec):
 class FactorPriors(Spec):
     """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
 
-    `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety benchmark,
-    `total_sd` of s, `icc` of kappa, `intercept` of alpha. `further_loading` is the prior of (r + 1) / 2, where r is the
-    partial correlation of a benchmark with a further factor given the factors before it.
+    `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety
+    benchmark, `total_sd` of s, `icc` of kappa, `intercept` of alpha. `further_loading` is the prior of (r + 1) / 2,
+    where r is the partial correlation of a benchmark with a further factor given the factors before it.
     """
 
     capability_loading: BetaPrior
@@ -122,9 +122,9 @@ class FactorSpec(Spec):
     """The latent capability model and what hangs on it.
 
     `families`: whether models of one family share residuals (kappa is zero otherwise). `further`: factors beside
-    capability; "unrestricted" (`n_further` of them, on which every capability benchmark loads) or "areas" (one for every area
-    with two or more capability benchmarks). `measurement`: scores are taken as exact, or as having the binomial sampling
-    error of their items where these are known. `alternatives`: priors that the fit is repeated with.
+    capability; "unrestricted" (`n_further` of them, on which every capability benchmark loads) or "areas" (one for
+    every area with two or more capability benchmarks). `measurement`: scores are taken as exact, or as having the
+    binomial sampling error of their items where these are known. `alternatives`: priors that the fit is repeated with.
     """
 
     kind: Literal["factor"]

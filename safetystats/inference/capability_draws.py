@@ -13,8 +13,8 @@ def draw_capability(draws: FactorDraws, data: FactorData, rng: np.random.Generat
 
     In Helmert contrasts inside each family the rows are independent: for a contrast the precision of theta is
     1 + sum_b l_b^2 / d_b with d = (1 - kappa) v and slopes l = s rho; for sqrt(n_f) times the mean of family f it is
-    the same with d = (1 - kappa) v + n_f kappa v. Contrasts need not be written out: deviations from the family mean have
-    the same distribution.
+    the same with d = (1 - kappa) v + n_f kappa v. Contrasts need not be written out: deviations from the family mean
+    have the same distribution.
 
     Parameters
     ----------

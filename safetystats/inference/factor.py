@@ -6,8 +6,8 @@ For model m of family f and benchmark b (DESIGN 3.3)
     u_fb ~ N(0, kappa_b v_b),   e_mb ~ N(0, (1 - kappa_b) v_b),   v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2),
 
 so that rho_b is the correlation with capability; the default has no further factors eta, and epsilon, the sampling
-error of a score, is there only where its variance is known. The family effects u are integrated out. There are two graphs
-of one posterior:
+error of a score, is there only where its variance is known. The family effects u are integrated out. There are two
+graphs of one posterior:
 
 sampled
     theta (and eta) are variables. Within a family the residuals of a benchmark have compound symmetry, whose density
@@ -18,7 +18,8 @@ integrated
     (`safetystats.inference.capability_draws`).
 
 This module builds; it never draws. Data and the numbers of the priors are `pm.Data`, and smaller data are padded, so
-that one compiled graph serves every class, prior, refit and extra column; padded parameters follow their prior and are cut off.
+that one compiled graph serves every class, prior, refit and extra column; padded parameters follow their prior and are
+cut off.
 """
 
 from __future__ import annotations

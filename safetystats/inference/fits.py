@@ -1,8 +1,9 @@
 """Fit the capability benchmarks of one class, and hang every safety benchmark on the latent capability.
 
-`fit_capability` samples the two-level model of the capability benchmarks; `fit_safety` gives the cut posterior of every
+`fit_capability` samples the factor model of the capability benchmarks; `fit_safety` gives the cut posterior of every
 safety benchmark from those draws, the weights that turn it into the joint posterior, and a refit with NUTS of the joint
-model of a benchmark where the weights cannot be trusted. Both look into the store first.
+model of a benchmark where the weights cannot be trusted. Each looks into the store first, and every refit is stored by
+itself, so that a run that was stopped goes on from what is finished.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from safetystats.inference.arrays import FactorArrays, FactorSize, FloatArray, IntArray, factor_arrays
+from safetystats.inference.arrays import FloatArray, GraphKind
+from safetystats.inference.attempts import sample
 from safetystats.inference.convergence import Convergence, convergence
 from safetystats.inference.cut import CutDraws, cut_posterior
+from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
+from safetystats.inference.problems import data_of, family_codes, kind_of, noise_of, structure_of
 from safetystats.inference.store import FitStore, fit_key, with_attrs
 from safetystats.inference.streams import Report, seed_for
 from safetystats.specs import FactorSpec, SamplingPlan
 from safetystats.tables.table import ScoreTable
 
-LATER_ACCEPT = (0.99, 0.998)
-"""Target acceptance of a second and a third attempt, which have twice the draws."""
 PARAMETERS = ("rho", "total_sd", "icc", "intercept")
+IDENTITY = {"transform", "families", "further", "n_further", "measurement", "priors", "sampling", "gates"}
+"""Fields of a spec that decide the numbers of a sampled fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,8 +44,10 @@ class CapabilityFit:
     seed : int
         Seed of the study; the fit's own stream is derived from it and the class.
     draws : DataTree
-        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; dims chain, draw first) and
-        `sample_stats`.
+        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; further over benchmark and
+        factor where there are further factors; dims chain, draw first) and `sample_stats`.
+    kind : GraphKind
+        Graph that it was sampled with.
     plans : tuple of SamplingPlan
         The plan that was run; further ones if it did not pass the gates.
     key : str
@@ -55,6 +60,7 @@ class CapabilityFit:
     spec: FactorSpec
     seed: int
     draws: xr.DataTree
+    kind: GraphKind
     plans: tuple[SamplingPlan, ...]
     key: str
     reused: bool
@@ -75,6 +81,21 @@ class CapabilityFit:
         values = self.posterior["theta"].transpose("chain", "draw", "model").to_numpy()
         return np.asarray(values.reshape(-1, values.shape[-1]), dtype=np.float64)
 
+    @property
+    def benchmarks(self) -> list[str]:
+        """The capability benchmarks, in table order."""
+        return self.table.columns("capability")
+
+    @property
+    def data(self) -> FactorData:
+        """What was fitted."""
+        return data_of(self.table, self.benchmarks, self.spec)
+
+    @property
+    def parameters(self) -> FactorDraws:
+        """Draws of the benchmarks' parameters, chain by chain."""
+        return draws_of(self.posterior)
+
     def convergence(self) -> Convergence:
         """Return the diagnostics over all parameters."""
         return convergence(self.draws)
@@ -88,12 +109,13 @@ class SafetyFit:
     ----------
     capability : CapabilityFit
     draws : DataTree
-        Group `cut`: rho, total_sd, icc, intercept over (benchmark, chain, draw), single precision, and the mean
-        `efficiency` of the candidates over benchmark. Group
+        Group `cut`: rho, total_sd, icc, intercept over (benchmark, chain, draw), single precision, `fixed_set`, the
+        correlation of the scores with capability over exactly these models, and the mean `efficiency` of the candidates
+        over benchmark. Group
         `joint`: log_weight over (benchmark, chain, draw), normalised, and over benchmark pareto_k and `effective`,
         the effective number of weighted draws, 1 / sum of squared weights. Group `refit`: rho, total_sd, icc,
-        intercept of benchmarks whose joint posterior was sampled anew, and their r_hat, ess, divergences, e_bfmi and
-        mode_gap over all parameters; absent if there are none.
+        intercept and fixed_set of benchmarks whose joint posterior was sampled anew, and their r_hat, ess, divergences,
+        e_bfmi and mode_gap over all parameters; absent if there are none.
     left_out : dict
         Benchmarks without a posterior, each with the reason.
     key, reused
@@ -117,24 +139,10 @@ class SafetyFit:
         return [str(n) for n in self.draws["refit"]["benchmark"].to_numpy()] if "refit" in self.draws.children else []
 
 
-def family_codes(table: ScoreTable) -> IntArray:
-    """Return families as 0, 1, ... in order of appearance, shape (n_models,)."""
-    return np.asarray(pd.factorize(table.models["family"])[0], dtype=np.int64)
-
-
-def size_for(tables: list[ScoreTable]) -> FactorSize:
-    """Return the size that holds the capability columns and one safety column of every class."""
-    return FactorSize(
-        n_models=max(table.n_models for table in tables),
-        n_benchmarks=max(len(table.columns("capability")) for table in tables) + 1,
-        n_families=max(table.models["family"].nunique() for table in tables),
-    )
-
-
 def fit_capability(
-    table: ScoreTable, spec: FactorSpec, seed: int, size: FactorSize, store: FitStore, report: Report | None = None
+    table: ScoreTable, spec: FactorSpec, seed: int, kind: GraphKind, store: FitStore, report: Report | None = None
 ) -> CapabilityFit:
-    """Sample the two-level model of the capability benchmarks of one class.
+    """Sample the factor model of the capability benchmarks of one class.
 
     Parameters
     ----------
@@ -142,8 +150,8 @@ def fit_capability(
         One class, aligned, z-scored within the class.
     spec : FactorSpec
     seed : int
-    size : FactorSize
-        Size to compile for (see `size_for`); it does not change the posterior.
+    kind : GraphKind
+        Graph to compile (see `safetystats.inference.problems.kind_for`); it does not change the posterior.
     store : FitStore
     report : callable or None
         Called with (draws done, draws in all).
@@ -152,58 +160,54 @@ def fit_capability(
     ------
     FitError
         If the sampler stops with an error.
+    DataError
+        If the spec asks for further factors that the table's areas do not give.
     """
     names = table.columns("capability")
-    values = table.matrix(names)
-    families = family_codes(table)
-    label = table.classes[0]
+    data, structure, label = data_of(table, names, spec), structure_of(table, names, spec), table.classes[0]
+    kind = kind_of(kind, data)
     key = fit_key(
-        "capability", values.tobytes(), families.tobytes(), names, list(table.scores.index), label,
-        spec.model_dump_json(include={"priors", "sampling", "gates"}), seed, size,
+        "capability", data.values.tobytes(), data.families.tobytes(), data.noise.tobytes(), structure.pattern.tobytes(),
+        names, list(table.scores.index), label, spec.model_dump_json(include=IDENTITY), seed, kind,
     )  # fmt: skip
-    saved = store.load(key)
-    if saved is not None:
+    proof = _Proof(data=data, spec=spec, anchors=structure.anchors)
+    saved = store.load(key, proof.holds)
+    if saved is None:
+        draws, plans = sample(kind, data, structure, spec, seed_for(seed, "capability", label), report)
+        saved = with_attrs(
+            _labelled(draws, names, [str(m) for m in table.scores.index]),
+            kind="capability",
+            table_name=table.name,
+            model_class=label,
+            spec=spec.model_dump_json(),
+            seed=seed,
+            table=table.fingerprint,
+            plans=json.dumps([plan.model_dump() for plan in plans]),
+        )
+        saved = with_attrs(saved, log_density=proof.log_density(saved))
+        store.save(key, saved)
+        reused = False
+    else:
         plans = tuple(SamplingPlan(**plan) for plan in json.loads(saved.attrs["plans"]))
-        return CapabilityFit(table=table, spec=spec, seed=seed, draws=saved, plans=plans, key=key, reused=True)
-
-    arrays = factor_arrays(values, families, np.ones(len(names), dtype=bool), size)
-    draws, plans = _sample(arrays, spec, size, (seed, "capability", label), report)
-    draws = _trim(draws, names, [str(m) for m in table.scores.index])
-    draws = with_attrs(
-        draws,
-        kind="capability",
-        model_class=label,
-        spec=spec.model_dump_json(),
-        seed=seed,
-        table=table.fingerprint,
-        plans=json.dumps([plan.model_dump() for plan in plans]),
-    )
-    store.save(key, draws)
-    return CapabilityFit(table=table, spec=spec, seed=seed, draws=draws, plans=plans, key=key, reused=False)
+        reused = True
+    return CapabilityFit(table=table, spec=spec, seed=seed, draws=saved, kind=kind, plans=plans, key=key, reused=reused)
 
 
-def fit_safety(fit: CapabilityFit, size: FactorSize, store: FitStore, report: Report | None = None) -> SafetyFit:
+def fit_safety(fit: CapabilityFit, store: FitStore, report: Report | None = None) -> SafetyFit:
     """Draw from the cut posterior of every safety benchmark and make its joint posterior ready.
 
     Parameters
     ----------
     fit : CapabilityFit
-    size : FactorSize
-        For the refits.
     store : FitStore
     report : callable or None
         Called with (draws done, draws in all) while a joint model is refitted.
     """
     table, spec = fit.table, fit.spec
     names = table.columns("safety")
-    values = table.matrix(names)
+    values, noise = table.matrix(names), noise_of(table, names, spec)
     key = fit_key(
-        "safety",
-        fit.key,
-        values.tobytes(),
-        names,
-        spec.model_dump_json(include={"priors", "cut", "gates", "sampling"}),
-        size,
+        "safety", fit.key, values.tobytes(), noise.tobytes(), names, spec.model_dump_json(include=IDENTITY | {"cut"})
     )
     saved = store.load(key)
     if saved is not None:
@@ -211,99 +215,106 @@ def fit_safety(fit: CapabilityFit, size: FactorSize, store: FitStore, report: Re
         return SafetyFit(capability=fit, draws=saved, left_out=left_out, key=key, reused=True)
 
     rngs = [np.random.default_rng(seed_for(fit.seed, "safety", fit.model_class, name)) for name in names]
-    results = cut_posterior(values, fit.theta, family_codes(table), spec.priors, spec.cut, rngs)
+    results = cut_posterior(
+        values, fit.theta, family_codes(table), spec.priors, spec.cut, rngs,
+        noise=noise if noise.any() else None, families_matter=spec.families,
+    )  # fmt: skip
     kept = [(name, draws) for name, draws in zip(names, results, strict=True) if draws is not None]
     shape = (fit.posterior.sizes["chain"], fit.posterior.sizes["draw"])
-    groups = _safety_groups(kept, shape)
+    columns = {name: values[:, names.index(name)] for name, _ in kept}
+    groups = _safety_groups(kept, shape, [fixed_set_correlation(fit.theta, columns[name]) for name, _ in kept])
     joint = groups["joint"]
     trusted = (joint["pareto_k"] <= spec.gates.pareto_k) & (joint["effective"] >= spec.gates.ess)
     doubtful = [name for (name, _), good in zip(kept, trusted.to_numpy(), strict=True) if not good]
     if doubtful:
-        groups["refit"] = xr.concat(
-            [_joint_refit(fit, name, values[:, names.index(name)], size, report) for name in doubtful], dim="benchmark"
-        )
+        groups["refit"] = xr.concat([_joint_refit(fit, name, store, report) for name in doubtful], dim="benchmark")
     left_out = {
         name: f"{int(np.isfinite(values[:, i]).sum())} models have a score"
         for i, (name, draws) in enumerate(zip(names, results, strict=True))
         if draws is None
     }
-    tree = xr.DataTree.from_dict(groups)
     tree = with_attrs(
-        tree,
+        xr.DataTree.from_dict(groups),
         kind="safety",
+        table_name=table.name,
         model_class=fit.model_class,
         capability=fit.key,
         spec=spec.model_dump_json(),
         seed=fit.seed,
+        table=table.fingerprint,
         left_out=json.dumps(left_out),
     )
     store.save(key, tree)
     return SafetyFit(capability=fit, draws=tree, left_out=left_out, key=key, reused=False)
 
 
-def _sample(
-    arrays: FactorArrays, spec: FactorSpec, size: FactorSize, labels: tuple[int, str, str], report: Report | None
-) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
-    """Draw; while a gate fails, draw anew with twice the draws and smaller steps, twice at most; return all plans."""
-    from safetystats.inference.sampling import compile_factor, draw_posterior
+def fixed_set_correlation(theta: FloatArray, column: FloatArray) -> FloatArray:
+    """Return the Pearson correlation of scores with each draw of capability over the models that have a score.
 
-    compiled = compile_factor(spec.priors, size)
-    seed = seed_for(labels[0], *labels[1:])
-    n, k = int((arrays.members.sum(0) > 0).sum()), int((arrays.seen.sum(0) > 0).sum())
-    plans = [spec.sampling]
-    draws = draw_posterior(compiled, arrays, spec.sampling, seed, report)
-    for accept in LATER_ACCEPT:
-        if convergence(_cut_to(draws, n, k)).passes(spec.gates):
-            break
-        more = {"draws": 2 * spec.sampling.draws, "tune": 2 * spec.sampling.tune}
-        plans.append(
-            spec.sampling.model_copy(update={**more, "target_accept": max(spec.sampling.target_accept, accept)})
-        )
-        draws = draw_posterior(compiled, arrays, plans[-1], seed, report)
-    return draws, tuple(plans)
+    Parameters
+    ----------
+    theta : array, shape (n_draws, n_models)
+    column : array, shape (n_models,)
+        NaN where missing.
+
+    Returns
+    -------
+    array, shape (n_draws,)
+    """
+    seen = np.isfinite(column)
+    x = theta[:, seen] - theta[:, seen].mean(axis=1, keepdims=True)
+    y = column[seen] - column[seen].mean()
+    return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
 
 
-def _cut_to(tree: xr.DataTree, n_models: int, n_benchmarks: int) -> xr.DataTree:
-    """Drop the padding and name the dimensions."""
-    posterior = tree["posterior"].to_dataset()
-    renamed = {
-        str(name): xr.DataArray(
-            posterior[name].to_numpy()[..., : n_models if name == "theta" else n_benchmarks],
-            dims=("chain", "draw", "model" if name == "theta" else "benchmark"),
-        )
-        for name in posterior.data_vars
-    }
-    kept = xr.Dataset(renamed, coords={"chain": posterior["chain"].values, "draw": posterior["draw"].values})
-    return xr.DataTree.from_dict({"posterior": kept, "sample_stats": tree["sample_stats"].to_dataset()})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proof:
+    """What a saved fit must reproduce: the log density of one of its draws, computed anew from the data at hand."""
+
+    data: FactorData
+    spec: FactorSpec
+    anchors: npt.NDArray[np.bool_]
+
+    def log_density(self, tree: xr.DataTree) -> float:
+        """Return log prior plus log marginal likelihood of the draw in the middle of the first chain."""
+        from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
+
+        posterior = tree["posterior"].to_dataset()
+        one = draws_of(posterior.isel(chain=[0], draw=[posterior.sizes["draw"] // 2]))
+        prior = sum(float(term[0]) for term in log_prior_terms(one, self.spec.priors, self.anchors).values())
+        return prior + float(family_log_likelihood(one, self.data).sum())
+
+    def holds(self, tree: xr.DataTree) -> bool:
+        """Return whether the stored log density is that of the stored draw under these data and priors."""
+        stored = float(tree.attrs.get("log_density", np.nan))
+        return bool(np.isclose(self.log_density(tree), stored, rtol=1e-9, atol=1e-6))
 
 
-def _trim(tree: xr.DataTree, benchmarks: list[str], models: list[str]) -> xr.DataTree:
-    cut = _cut_to(tree, len(models), len(benchmarks))
-    posterior = cut["posterior"].to_dataset().assign_coords(benchmark=benchmarks, model=models)
-    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": cut["sample_stats"].to_dataset()})
+def _labelled(tree: xr.DataTree, benchmarks: list[str], models: list[str]) -> xr.DataTree:
+    posterior = tree["posterior"].to_dataset().assign_coords(benchmark=benchmarks, model=models)
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()})
 
 
-def _safety_groups(kept: list[tuple[str, CutDraws]], shape: tuple[int, int]) -> dict[str, xr.Dataset]:
+def _safety_groups(
+    kept: list[tuple[str, CutDraws]], shape: tuple[int, int], fixed: list[FloatArray]
+) -> dict[str, xr.Dataset]:
     dims = ("benchmark", "chain", "draw")
     names = [name for name, _ in kept]
 
-    def stack(field: str) -> npt.NDArray[np.float32]:
-        return np.array([getattr(draws, field) for _, draws in kept], dtype=np.float32).reshape(len(kept), *shape)
+    def stack(columns: list[FloatArray]) -> npt.NDArray[np.float32]:
+        return np.array(columns, dtype=np.float32).reshape(len(kept), *shape)
 
     efficiency = np.array([draws.efficiency.mean() for _, draws in kept])
     cut = xr.Dataset(
-        {field: (dims, stack(field)) for field in PARAMETERS} | {"efficiency": (("benchmark",), efficiency)},
+        {field: (dims, stack([getattr(draws, field) for _, draws in kept])) for field in PARAMETERS}
+        | {"fixed_set": (dims, stack(fixed)), "efficiency": (("benchmark",), efficiency)},
         coords={"benchmark": names},
     )
     log_weight = np.zeros((len(kept), *shape), dtype=np.float32)
     pareto_k, effective = np.zeros(len(kept)), np.zeros(len(kept))
     for row, (_, draws) in enumerate(kept):
-        ratio = np.exp(draws.log_marginal - draws.log_marginal.max()).reshape(shape)
-        r_eff = min(1.0, float(array_stats.ess(ratio, method="mean", chain_axis=0, draw_axis=1)) / ratio.size)
-        # psislw takes pointwise log likelihoods, for leave-one-out: it negates its argument to get log weights.
-        smoothed, k = array_stats.psislw(-draws.log_marginal, r_eff=r_eff)
-        log_weight[row] = np.asarray(smoothed).reshape(shape)
-        pareto_k[row], effective[row] = float(k), 1 / float((np.exp(smoothed) ** 2).sum())
+        smoothed, pareto_k[row] = joint_weights(draws.log_marginal, shape)
+        log_weight[row], effective[row] = smoothed.reshape(shape), 1 / float((np.exp(smoothed) ** 2).sum())
     joint = xr.Dataset(
         {
             "log_weight": (dims, log_weight),
@@ -315,24 +326,64 @@ def _safety_groups(kept: list[tuple[str, CutDraws]], shape: tuple[int, int]) -> 
     return {"cut": cut, "joint": joint}
 
 
-def _joint_refit(
-    fit: CapabilityFit, name: str, column: FloatArray, size: FactorSize, report: Report | None
-) -> xr.Dataset:
+def joint_weights(log_marginal: FloatArray, shape: tuple[int, int]) -> tuple[FloatArray, float]:
+    """Return Pareto-smoothed, normalised log weights proportional to p(y | theta), and their Pareto k.
+
+    Parameters
+    ----------
+    log_marginal : array, shape (n_draws,)
+        log p(y | theta) of every draw, chain by chain.
+    shape : (int, int)
+        Chains and draws.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), J. Mach. Learn. Res. 25.
+    """
+    ratio = np.exp(log_marginal - log_marginal.max()).reshape(shape)
+    r_eff = min(1.0, float(array_stats.ess(ratio, method="mean", chain_axis=0, draw_axis=1)) / ratio.size)
+    # psislw takes pointwise log likelihoods, for leave-one-out: it negates its argument to get log weights.
+    smoothed, pareto_k = array_stats.psislw(-log_marginal, r_eff=r_eff)
+    return np.asarray(smoothed, dtype=np.float64), float(pareto_k)
+
+
+def _joint_refit(fit: CapabilityFit, name: str, store: FitStore, report: Report | None) -> xr.Dataset:
     """Sample the joint model of the capability benchmarks and one safety benchmark; keep the latter's parameters."""
-    table = fit.table
-    values = np.column_stack([table.matrix(table.columns("capability")), column])
-    anchors = np.append(np.ones(values.shape[1] - 1, dtype=bool), False)
-    arrays = factor_arrays(values, family_codes(table), anchors, size)
-    draws, plans = _sample(arrays, fit.spec, size, (fit.seed, "joint", f"{fit.model_class}/{name}"), report)
-    kept = _cut_to(draws, values.shape[0], values.shape[1])
-    found = convergence(kept)
+    table, spec = fit.table, fit.spec
+    names = [*fit.benchmarks, name]
+    data, structure = data_of(table, names, spec), structure_of(table, names, spec)
+    kind = kind_of(fit.kind, data)
+    key = fit_key("joint", fit.key, name, data.values[:, -1].tobytes(), data.noise[:, -1].tobytes(), kind)
+    saved = store.load(key)
+    if saved is not None:
+        return saved["refit"].to_dataset()
+    seed = seed_for(fit.seed, "joint", f"{fit.model_class}/{name}")
+    draws, plans = sample(kind, data, structure, spec, seed, report)
+    found = convergence(draws)
+    posterior = draws["posterior"].to_dataset()
+    theta = posterior["theta"].to_numpy()
+    fixed = fixed_set_correlation(theta.reshape(-1, theta.shape[-1]), data.values[:, -1]).reshape(theta.shape[:2])
     # A second attempt has more draws: thinned, so that all refits have the same number and stand in one array.
-    step = plans[-1].draws // fit.spec.sampling.draws
-    posterior = kept["posterior"].to_dataset()[list(PARAMETERS)].isel(benchmark=[-1], draw=slice(None, None, step))
-    return posterior.assign_coords(benchmark=[name], draw=np.arange(fit.spec.sampling.draws)).assign(
-        r_hat=("benchmark", [found.r_hat]),
-        ess=("benchmark", [found.ess]),
-        divergences=("benchmark", [found.divergences]),
-        e_bfmi=("benchmark", [found.e_bfmi]),
-        mode_gap=("benchmark", [found.mode_gap]),
+    step = plans[-1].draws // spec.sampling.draws
+    own = (
+        posterior[list(PARAMETERS)]
+        .isel(benchmark=[-1])
+        .assign(fixed_set=(("chain", "draw", "benchmark"), fixed[..., None]))
     )
+    refit = (
+        own.isel(draw=slice(None, None, step))
+        .assign_coords(benchmark=[name], draw=np.arange(spec.sampling.draws))
+        .assign(
+            r_hat=("benchmark", [found.r_hat]),
+            ess=("benchmark", [found.ess]),
+            divergences=("benchmark", [found.divergences]),
+            e_bfmi=("benchmark", [found.e_bfmi]),
+            mode_gap=("benchmark", [found.mode_gap]),
+        )
+    )
+    tree = with_attrs(
+        xr.DataTree.from_dict({"refit": refit}), kind="joint", table_name=table.name, model_class=fit.model_class,
+        benchmark=name, capability=fit.key, seed=fit.seed, spec=spec.model_dump_json(),
+    )  # fmt: skip
+    store.save(key, tree)
+    return refit

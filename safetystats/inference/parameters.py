@@ -40,7 +40,7 @@ class FactorDraws:
     @property
     def n_draws(self) -> int:
         """Number of draws."""
-        return self.rho.shape[0]
+        return int(self.rho.shape[0])
 
     @property
     def loadings(self) -> FloatArray:

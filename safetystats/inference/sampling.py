@@ -70,8 +70,8 @@ def draw_posterior(
     Returns
     -------
     DataTree
-        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; with further factors `further`
-        over benchmark and factor; dims chain and draw first) and `sample_stats`.
+        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; with further factors
+        `further` over benchmark and factor; dims chain and draw first) and `sample_stats`.
 
     Raises
     ------
@@ -90,12 +90,12 @@ def draw_posterior(
         arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
     tree = _nuts(compiled.handle, arrays, plan, seed, report, cores)
     drawn = tree["posterior"].to_dataset()
-    found = {
+    found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
         name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
         for name in ("rho", "total_sd", "icc", "intercept")
     }
     if not structure.families:
-        found["icc"] = (("chain", "draw", "benchmark"), np.zeros_like(found["icc"][1]))
+        found["icc"] = (found["icc"][0], np.zeros_like(found["icc"][1]))
     if structure.pattern.shape[1]:
         further = drawn["further"].to_numpy()[..., :k, : structure.pattern.shape[1]]
         found["further"] = (("chain", "draw", "benchmark", "factor"), further)
@@ -133,7 +133,7 @@ def _nuts(
         with warnings.catch_warnings():
             # An interrupted sampler can return fewer draws than chains; that is dealt with below.
             warnings.filterwarnings("ignore", message="Found chain dimension", category=UserWarning)
-            tree = nutpie.sample(
+            tree: xr.DataTree = nutpie.sample(
                 handle.with_data(**arrays),
                 draws=plan.draws,
                 tune=plan.tune,

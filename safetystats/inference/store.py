@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import xarray as xr
 
 from safetystats.shelf import sha256_bytes
 
-ALGORITHM = "4"
+ALGORITHM = "5"
 """Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
 
 _LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy", "arviz-stats")
@@ -40,18 +41,20 @@ class FitStore:
         """Return where the fit with this key is, or would be."""
         return self.root / f"{key}.nc"
 
-    def load(self, key: str) -> xr.DataTree | None:
+    def load(self, key: str, holds: Callable[[xr.DataTree], bool] | None = None) -> xr.DataTree | None:
         """Return the saved fit if there is one and it proves itself; None otherwise.
 
-        The proof: the file opens, names this key, and the sha256 of its content is the one written when it was saved.
+        The proof: the file opens, names this key, the sha256 of its content is the one written when it was saved, and
+        `holds`, where given, finds that the content goes with the data at hand.
         """
         path = self.path(key)
         if not path.is_file():
             return None
         try:
-            return open_fit(path, key)
+            tree = open_fit(path, key)
         except (OSError, ValueError):
             return None
+        return tree if holds is None or holds(tree) else None
 
     def save(self, key: str, tree: xr.DataTree) -> Path:
         """Write a fit beside its place and rename it there; return its path."""
@@ -101,7 +104,7 @@ def open_fit(path: Path, key: str | None = None) -> xr.DataTree:
     return tree
 
 
-def with_attrs(tree: xr.DataTree, **attrs: str | int) -> xr.DataTree:
+def with_attrs(tree: xr.DataTree, **attrs: str | int | float) -> xr.DataTree:
     """Return the tree with attributes added at its root."""
     marked = tree.copy()
     marked.attrs = {**tree.attrs, **attrs}

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety, size_for
+from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
+from safetystats.inference.problems import kind_for
 from safetystats.inference.store import FitStore
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
@@ -91,15 +92,15 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
 
     store = FitStore(root=store_root)
     parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
-    size = size_for(list(parts.values()))
+    kind = kind_for(list(parts.values()), plan.factor)
     capability: dict[str, CapabilityFit] = {}
     safety: dict[str, SafetyFit] = {}
     with _timed(STAGES[2], told, timings):
         for label, part in parts.items():
-            capability[label] = fit_capability(part, plan.factor, seed, size, store, told.progress)
+            capability[label] = fit_capability(part, plan.factor, seed, kind, store, told.progress)
     with _timed(STAGES[3], told, timings):
         for label, fit in capability.items():
-            safety[label] = fit_safety(fit, size, store, told.progress)
+            safety[label] = fit_safety(fit, store, told.progress)
     with _timed(STAGES[4], told, timings):
         tables["mixed_effects"], mixed_checks = _mixed(plan)
     with _timed(STAGES[5], told, timings):
