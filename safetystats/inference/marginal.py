@@ -80,7 +80,7 @@ def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray
 
     The density is with respect to (rho, s, kappa, alpha, r), the quantities that a spec states priors for; r are the
     partial correlations with the further factors, lambda_bj = r_bj sqrt(1 - rho_b^2 - sum_{i<j} lambda_bi^2). A
-    loading that is zero in every draw is zero by the structure of the model and has no prior.
+    further loading or a kappa that is zero in every draw is so by the structure of the model and has no prior.
 
     Parameters
     ----------
@@ -99,7 +99,6 @@ def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray
     log_sd = np.log(draws.total_sd)
     terms = {
         "total_sd": _log_normal(log_sd, priors.total_sd.mu, priors.total_sd.sigma) - log_sd,
-        "icc": _log_beta(draws.icc, 1 - draws.icc, priors.icc),
         "intercept": _log_normal(draws.intercept, priors.intercept.mu, priors.intercept.sigma),
     }
     for name, prior, columns in (
@@ -108,6 +107,9 @@ def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray
     ):
         if columns.any():
             terms[name] = _log_correlation(draws.rho[:, columns], prior)
+    shared = (draws.icc != 0).any(axis=0)
+    if shared.any():
+        terms["icc"] = _log_beta(draws.icc[:, shared], 1 - draws.icc[:, shared], priors.icc)
     free = (draws.further != 0).any(axis=0)  # (n_benchmarks, n_further)
     if free.any():
         taken = draws.rho[..., None] ** 2 + np.cumsum(draws.further**2, axis=-1) - draws.further**2
@@ -212,4 +214,4 @@ def _log_beta(values: FloatArray, complement: FloatArray, prior: BetaPrior) -> F
 
 def _log_correlation(values: FloatArray, prior: BetaPrior) -> FloatArray:
     """Log density of a correlation whose (value + 1) / 2 has the prior."""
-    return _log_beta((1 + values) / 2, (1 - values) / 2, prior) - np.log(2.0)
+    return np.asarray(_log_beta((1 + values) / 2, (1 - values) / 2, prior) - np.log(2.0))

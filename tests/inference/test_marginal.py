@@ -1,0 +1,238 @@
+"""The marginal likelihood of factor models against the multivariate normal written out cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from safetystats.inference import marginal
+from safetystats.inference.marginal import family_log_likelihood, log_prior_terms, model_log_conditional
+from safetystats.inference.parameters import FactorData, FactorDraws
+from safetystats.specs import BetaPrior, FactorPriors, FactorSpec, read_spec
+
+EXACT = 1e-9
+"""Relative and absolute: both sides are direct solves of well-conditioned systems with at most 40 cells."""
+FAMILIES = np.array([0, 1, 1, 2, 2, 2, 2, 0, 3])
+
+
+def random_draws(rng: np.random.Generator, n_draws: int, n_benchmarks: int, n_further: int) -> FactorDraws:
+    shares = rng.dirichlet(np.full(n_further + 2, 2.0), size=(n_draws, n_benchmarks))[..., : n_further + 1]
+    loadings = np.sqrt(shares) * rng.choice([-1.0, 1.0], size=shares.shape)
+    return FactorDraws(
+        rho=loadings[..., 0],
+        total_sd=rng.lognormal(0.0, 0.4, size=(n_draws, n_benchmarks)),
+        icc=rng.beta(1.0, 2.0, size=(n_draws, n_benchmarks)),
+        intercept=rng.normal(size=(n_draws, n_benchmarks)),
+        further=loadings[..., 1:],
+    )
+
+
+def random_data(
+    rng: np.random.Generator, n_benchmarks: int, *, missing: float = 0.0, noise: bool = False, lone: bool = False
+) -> FactorData:
+    families = np.arange(len(FAMILIES)) if lone else FAMILIES
+    values = rng.normal(size=(len(families), n_benchmarks))
+    values[rng.random(values.shape) < missing] = np.nan
+    known = rng.uniform(0.0, 0.3, size=values.shape) if noise else np.zeros(values.shape)
+    return FactorData(values=values, families=families, noise=known)
+
+
+def written_out(draws: FactorDraws, t: int, data: FactorData, rows: np.ndarray) -> float:
+    """Log density of the observed cells of some rows, from the model as its docstring states it."""
+    cells = [(m, b) for m in rows for b in range(data.values.shape[1]) if np.isfinite(data.values[m, b])]
+    if not cells:
+        return 0.0
+    s, rho, further, icc = draws.total_sd[t], draws.rho[t], draws.further[t], draws.icc[t]
+    unique = s**2 * (1 - rho**2 - (further**2).sum(axis=1))
+    cov = np.zeros((len(cells), len(cells)))
+    for i, (m, b) in enumerate(cells):
+        for j, (n, c) in enumerate(cells):
+            if m == n:
+                cov[i, j] += s[b] * s[c] * (rho[b] * rho[c] + further[b] @ further[c])
+            if b == c and data.families[m] == data.families[n]:
+                cov[i, j] += icc[b] * unique[b]
+            if i == j:
+                cov[i, j] += (1 - icc[b]) * unique[b] + data.noise[m, b]
+    y = np.array([data.values[cell] for cell in cells])
+    mean = np.array([draws.intercept[t, b] for _, b in cells])
+    return float(stats.multivariate_normal(mean, cov).logpdf(y))
+
+
+CASES = {
+    "complete": (0, {}),
+    "missing": (0, {"missing": 0.3}),
+    "noise": (0, {"noise": True}),
+    "two factors": (1, {}),
+    "two factors, missing, noise": (1, {"missing": 0.3, "noise": True}),
+    "three factors, missing": (2, {"missing": 0.2}),
+    "lone models": (0, {"lone": True, "missing": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("shared", [True, False], ids=["kappa", "kappa 0"])
+def test_density_is_the_multivariate_normal_of_the_stacked_family(case: tuple[int, dict], shared: bool) -> None:
+    rng = np.random.default_rng(7)
+    draws, data = random_draws(rng, 5, 4, case[0]), random_data(rng, 4, **case[1])
+    if not shared:
+        draws = replace(draws, icc=np.zeros_like(draws.icc))
+    codes = range(data.families.max() + 1)
+    expected = [
+        [written_out(draws, t, data, np.flatnonzero(data.families == code)) for code in codes] for t in range(5)
+    ]
+    np.testing.assert_allclose(family_log_likelihood(draws, data), expected, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_conditional_is_the_difference_of_two_densities(case: tuple[int, dict]) -> None:
+    rng = np.random.default_rng(8)
+    draws, data = random_draws(rng, 3, 4, case[0]), random_data(rng, 4, **case[1])
+    expected = np.empty((3, len(data.families)))
+    for t in range(3):
+        for m, code in enumerate(data.families):
+            rows = np.flatnonzero(data.families == code)
+            expected[t, m] = written_out(draws, t, data, rows) - written_out(draws, t, data, rows[rows != m])
+    np.testing.assert_allclose(model_log_conditional(draws, data), expected, rtol=EXACT, atol=EXACT)
+
+
+def test_relatives_matter_exactly_where_families_share_something() -> None:
+    rng = np.random.default_rng(9)
+    draws, data = random_draws(rng, 4, 3, 0), random_data(rng, 3)
+    alone = replace(data, families=np.arange(len(FAMILIES)))
+    kin = np.bincount(FAMILIES)[FAMILIES] > 1
+    gap = np.abs(model_log_conditional(draws, data) - family_log_likelihood(draws, alone))
+    assert (gap[:, kin] > 1e-6).all()
+    assert gap[:, ~kin].max() < EXACT
+    unshared = replace(draws, icc=np.zeros_like(draws.icc))
+    np.testing.assert_allclose(
+        model_log_conditional(unshared, data), family_log_likelihood(unshared, alone), rtol=EXACT, atol=EXACT
+    )
+
+
+def test_density_of_one_cell_integrates_to_one() -> None:
+    """No constant is missing: a model's conditional density of its only score, summed over a fine grid."""
+    rng = np.random.default_rng(10)
+    draws, data = random_draws(rng, 2, 3, 1), random_data(rng, 3, noise=True)
+    data.values[4, 1:] = np.nan
+    grid = np.linspace(-25, 25, 1001)
+    density = np.empty((len(grid), 2))
+    for i, value in enumerate(grid):
+        values = data.values.copy()
+        values[4, 0] = value
+        density[i] = np.exp(model_log_conditional(draws, replace(data, values=values))[:, 4])
+    np.testing.assert_allclose(density.sum(axis=0) * (grid[1] - grid[0]), 1.0, rtol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n_further=st.integers(0, 2), missing=st.floats(0.0, 0.9))
+def test_order_of_models_and_benchmarks_does_not_matter(seed: int, n_further: int, missing: float) -> None:
+    rng = np.random.default_rng(seed)
+    draws, data = random_draws(rng, 3, 4, n_further), random_data(rng, 4, missing=missing, noise=True)
+    rows, columns = rng.permutation(len(FAMILIES)), rng.permutation(4)
+    moved_draws = FactorDraws(
+        rho=draws.rho[:, columns],
+        total_sd=draws.total_sd[:, columns],
+        icc=draws.icc[:, columns],
+        intercept=draws.intercept[:, columns],
+        further=draws.further[:, columns],
+    )
+    moved = FactorData(
+        values=data.values[rows][:, columns], families=data.families[rows], noise=data.noise[rows][:, columns]
+    )
+    np.testing.assert_allclose(
+        family_log_likelihood(moved_draws, moved), family_log_likelihood(draws, data), rtol=1e-8, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        model_log_conditional(moved_draws, moved), model_log_conditional(draws, data)[:, rows], rtol=1e-8, atol=1e-8
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), code=st.integers(0, 5))
+def test_a_model_without_scores_changes_nothing(seed: int, code: int) -> None:
+    """Whether it joins a family or makes one of its own (code 4, or 5 with no family 4); noise may be NaN there."""
+    rng = np.random.default_rng(seed)
+    draws, data = random_draws(rng, 3, 4, 1), random_data(rng, 4, missing=0.2, noise=True)
+    blank = np.full((1, 4), np.nan)
+    more = FactorData(
+        values=np.concatenate([data.values, blank]),
+        families=np.append(data.families, code),
+        noise=np.concatenate([data.noise, blank]),
+    )
+    families, conditional = family_log_likelihood(draws, more), model_log_conditional(draws, more)
+    np.testing.assert_allclose(families[:, :4], family_log_likelihood(draws, data), rtol=EXACT, atol=EXACT)
+    np.testing.assert_allclose(conditional[:, :-1], model_log_conditional(draws, data), rtol=EXACT, atol=EXACT)
+    assert (families[:, 4:] == 0).all()
+    np.testing.assert_allclose(conditional[:, -1], 0.0, atol=EXACT)
+
+
+def test_chunks_of_draws_are_only_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(11)
+    draws, data = random_draws(rng, 17, 4, 1), random_data(rng, 4, missing=0.2)
+    whole = model_log_conditional(draws, data)
+    monkeypatch.setattr(marginal, "CHUNK_BYTES", 8 * 5**2 * 13 * 3)  # three draws of 13 groups
+    np.testing.assert_allclose(model_log_conditional(draws, data), whole, rtol=EXACT, atol=EXACT)
+
+
+def test_a_nearly_exhausted_benchmark_stays_accurate() -> None:
+    """rho 0.9999 (a Heywood case): 1 - rho^2 is 2e-4, and the reference itself loses four digits."""
+    rng = np.random.default_rng(12)
+    draws, data = random_draws(rng, 3, 4, 0), random_data(rng, 4)
+    draws.rho[:, 2] = 0.9999
+    expected = [[written_out(draws, t, data, np.flatnonzero(data.families == f)) for f in range(4)] for t in range(3)]
+    np.testing.assert_allclose(family_log_likelihood(draws, data), expected, rtol=1e-8)
+
+
+def skewed_priors() -> FactorPriors:
+    """Different numbers everywhere, so that no two priors can be taken for each other."""
+    spec = read_spec("two-level", "factor")
+    assert isinstance(spec, FactorSpec)
+    return spec.priors.model_copy(
+        update={
+            "capability_loading": BetaPrior(family="beta", alpha=5.0, beta=2.0),
+            "loading": BetaPrior(family="beta", alpha=2.5, beta=1.5),
+            "further_loading": BetaPrior(family="beta", alpha=3.0, beta=4.0),
+        }
+    )
+
+
+def test_prior_densities_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(13)
+    priors, draws = skewed_priors(), random_draws(rng, 6, 4, 2)
+    anchors = np.array([True, False, True, True])
+    partial = rng.uniform(-0.9, 0.9, size=(6, 4, 2))
+    partial[:, 1, 0] = 0.0  # by structure: benchmark 1 is not on the first further factor,
+    partial[:, 3] = 0.0  # benchmark 3 on neither
+    left = np.sqrt(1 - draws.rho**2)
+    further = np.stack([partial[..., 0] * left, partial[..., 1] * left * np.sqrt(1 - partial[..., 0] ** 2)], axis=-1)
+    found = log_prior_terms(replace(draws, further=further), priors, anchors)
+
+    def correlation(values: np.ndarray, prior: BetaPrior) -> np.ndarray:
+        return stats.beta(prior.alpha, prior.beta, loc=-1, scale=2).logpdf(values)
+
+    sd, icc, mean = priors.total_sd, priors.icc, priors.intercept
+    expected = {
+        "capability_loading": correlation(draws.rho[:, anchors], priors.capability_loading).sum(axis=1),
+        "loading": correlation(draws.rho[:, ~anchors], priors.loading).sum(axis=1),
+        "total_sd": stats.lognorm(sd.sigma, scale=np.exp(sd.mu)).logpdf(draws.total_sd).sum(axis=1),
+        "icc": stats.beta(icc.alpha, icc.beta).logpdf(draws.icc).sum(axis=1),
+        "intercept": stats.norm(mean.mu, mean.sigma).logpdf(draws.intercept).sum(axis=1),
+        "further_loading": correlation(
+            np.stack([partial[:, 0, 0], partial[:, 2, 0], *partial[:, :3, 1].T], axis=1), priors.further_loading
+        ).sum(axis=1),
+    }
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=EXACT, err_msg=name)
+
+
+def test_a_prior_without_parameters_has_no_term() -> None:
+    draws = random_draws(np.random.default_rng(14), 6, 3, 0)
+    unshared = replace(draws, icc=np.zeros_like(draws.icc))
+    found = log_prior_terms(unshared, skewed_priors(), np.ones(3, dtype=bool))
+    assert set(found) == {"capability_loading", "total_sd", "intercept"}
