@@ -16,22 +16,29 @@ which is bounded for every prior that a spec can state, and one candidate per th
 (a handful of models or families, so that the priors weigh), the step is repeated with the kept draw among the new
 candidates (iterated SIR, Andrieu, Lee and Vihola 2018), which leaves the cut posterior invariant and takes the bias
 off geometrically. Averaging w also gives p(y | theta), the weight that turns the cut posterior into the joint one.
+
+Where the sampling error of the scores is known, it stands beside r; v has no conjugate posterior then, and the grid is
+one of kappa and v (`safetystats.inference.cut_noise`). The rest is the same, with rho, s and v those of the score free
+of sampling error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from safetystats.inference.cut_noise import Cells, Nodes, noisy_cells, variance_nodes, window
 from safetystats.specs import CutPlan, FactorPriors
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+_Candidates = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+"""rho, s, kappa, alpha and log weight, each of shape (n_draws, n_candidates)."""
 
 MIN_MODELS = 5
 """Fewest scored models for which a regression on capability is attempted."""
@@ -39,6 +46,12 @@ SWEEPS = 10
 """Most repetitions of the resampling step."""
 ONE_SWEEP = 2 / 3
 """Mean share of effective candidates above which one step is enough: its bias is then below 0.02 posterior sd."""
+PILOT = 100
+"""Draws of theta that tell which nodes of v matter where sampling error is known."""
+CELLS_AT_ONCE = 400_000
+"""Draws of theta times cells that are held in memory at once where sampling error is known."""
+PARTS = 20
+"""Least number of parts, each with nodes of v of its own, so that draws of v are not those of one lattice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +61,7 @@ class CutDraws:
     Attributes
     ----------
     rho, total_sd, icc, intercept : array
-        Parameters in units of the z-scored benchmark.
+        Parameters in units of the z-scored benchmark; of the score free of sampling error where that is known.
     log_marginal : array
         log p(y | theta) under the stated priors.
     efficiency : array
@@ -96,6 +109,8 @@ def cut_posterior(
     priors: FactorPriors,
     plan: CutPlan,
     rngs: Sequence[np.random.Generator],
+    noise: FloatArray | None = None,
+    families_matter: bool = True,
 ) -> list[CutDraws | None]:
     """Draw from the cut posterior of every benchmark.
 
@@ -111,25 +126,42 @@ def cut_posterior(
         Priors and numerical settings of the spec.
     rngs : sequence of Generator, length n_benchmarks
         Source of randomness of each benchmark: its draws do not depend on which others there are.
+    noise : array, shape (n_models, n_benchmarks), or None
+        Known variance of the sampling error of every score, in squared units of the z-scored column; not looked at
+        where there is no score. None, or zeros for a column: no error.
+    families_matter : bool
+        False: models of one family share nothing but capability, kappa is 0.
 
     Returns
     -------
     list
         One `CutDraws` per benchmark; None where fewer than `MIN_MODELS` models have a score.
 
+    Raises
+    ------
+    ValueError
+        If the variance of the error of a score is negative or not finite.
+
     References
     ----------
     Plummer (2015), cuts in Bayesian graphical models, Stat. Comput. 25; Rubin (1987), SIR; Andrieu, Lee and Vihola
     (2018), uniform ergodicity of the iterated conditional SMC, Bernoulli 24.
     """
-    icc, log_mass = icc_grid(priors, plan.icc_cells)
-    grid = _Grid(icc, log_mass)
+    grid = _Grid(*icc_grid(priors, plan.icc_cells)) if families_matter else _Grid(np.zeros(1), np.zeros(1))
+    errors = np.zeros_like(scores) if noise is None else noise
     geometries: dict[bytes, _Geometry] = {}
     results: list[CutDraws | None] = []
-    for column, rng in zip(scores.T, rngs, strict=True):
+    for column, error, rng in zip(scores.T, errors.T, rngs, strict=True):
         seen = np.isfinite(column)
         if int(seen.sum()) < MIN_MODELS:
             results.append(None)
+            continue
+        if not (np.isfinite(error[seen]) & (error[seen] >= 0)).all():
+            raise ValueError("the variance of the sampling error of a score is negative or not finite")
+        if error[seen].any():
+            results.append(
+                _noisy_draws(column[seen], error[seen], theta[:, seen], families[seen], grid, priors, plan, rng)
+            )
             continue
         key = seen.tobytes()
         if key not in geometries:
@@ -181,12 +213,14 @@ def _draws(
         - shape * np.log(2 * np.pi)
     )
 
-    def candidates() -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return rho, s, kappa, alpha and log weight of fresh candidates, each of shape (T, J).
+    cumulative = _cumulative(log_marginal)
+
+    def candidates() -> _Candidates:
+        """Return fresh candidates.
 
         kappa comes from its grid posterior (stratified uniforms), then v, beta, alpha from the conjugate posterior.
         """
-        cells = _choose_cells(log_marginal, n_candidates, rng)
+        cells = _choose_cells(cumulative, n_candidates, rng)
         rows = np.arange(n_draws)[:, None]
         variance = rss[rows, cells] / (2 * rng.standard_gamma(shape, size=(n_draws, n_candidates)))
         beta = slope[rows, cells] + np.sqrt(variance * geo.ones[cells] / det[rows, cells]) * rng.standard_normal(
@@ -199,6 +233,57 @@ def _draws(
         log_weight = _log_prior(alpha, rho, total_sd, priors) + np.log(variance / (2 * total_sd**2))
         return rho, total_sd, grid.icc[cells], alpha, log_weight
 
+    return _resampled(candidates, special.logsumexp(log_marginal, axis=1), rng)
+
+
+def _noisy_draws(
+    y: FloatArray,
+    noise: FloatArray,
+    theta: FloatArray,
+    families: IntArray,
+    grid: _Grid,
+    priors: FactorPriors,
+    plan: CutPlan,
+    rng: np.random.Generator,
+) -> CutDraws:
+    """Return draws where sampling error is known, part by part of the draws of theta, with nodes of v of its own."""
+    power = min(2.0, priors.loading.alpha, priors.loading.beta)
+    nodes = variance_nodes(y, noise, power, 0.5)
+    pilot = noisy_cells(y, noise, theta[:: len(theta) // PILOT + 1], families, grid.icc, grid.log_mass, nodes)
+    used = window(pilot.log_marginal, len(nodes.variance))
+    n_cells = len(grid.icc) * len(nodes.variance[used])
+    n_parts = min(len(theta), max(PARTS, int(np.ceil(len(theta) * n_cells / CELLS_AT_ONCE))))
+    shifts = (rng.permutation(n_parts) + rng.random(n_parts)) / n_parts
+    parts = []
+    for some, shift in zip(np.array_split(theta, n_parts), shifts, strict=True):
+        nodes = Nodes(*(values[used] for values in variance_nodes(y, noise, power, shift)))
+        cells = noisy_cells(y, noise, some, families, grid.icc, grid.log_mass, nodes)
+        parts.append(_noisy_part(cells, priors, plan, rng))
+    return CutDraws(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(CutDraws)})
+
+
+def _noisy_part(cells: Cells, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator) -> CutDraws:
+    rows = np.arange(len(cells.log_marginal))[:, None]
+    cumulative = _cumulative(cells.log_marginal)
+
+    def candidates() -> _Candidates:
+        """Return fresh candidates: (kappa, v) from the grid posterior, then beta and alpha from their normal one."""
+        chosen = _choose_cells(cumulative, plan.candidates, rng)
+        beta = cells.slope[rows, chosen] + cells.slope_sd[rows, chosen] * rng.standard_normal(chosen.shape)
+        centre = (cells.ones_y[chosen] - cells.ones_theta[rows, chosen] * beta) / cells.ones[chosen]
+        alpha = centre + rng.standard_normal(chosen.shape) / np.sqrt(cells.ones[chosen])
+        total_sd = np.sqrt(beta**2 + cells.variance[chosen])
+        rho = np.clip(beta / total_sd, -1 + 1e-12, 1 - 1e-12)
+        log_weight = _log_prior(alpha, rho, total_sd, priors) - np.log(2 * total_sd**2) - cells.log_base[chosen]
+        return rho, total_sd, cells.icc[chosen], alpha, log_weight
+
+    return _resampled(candidates, special.logsumexp(cells.log_marginal, axis=1), rng)
+
+
+def _resampled(candidates: Callable[[], _Candidates], log_marginal: FloatArray, rng: np.random.Generator) -> CutDraws:
+    """Return one candidate per draw of theta by iterated SIR; `log_marginal` is that of the base prior, shape (T,)."""
+    n_draws = len(log_marginal)
+
     def choose(pool: list[FloatArray]) -> list[FloatArray]:
         """Return one candidate per theta draw, with probability proportional to its weight; arrays of shape (T,)."""
         cumulative = np.exp(pool[-1] - pool[-1].max(axis=1, keepdims=True)).cumsum(axis=1)
@@ -209,33 +294,37 @@ def _draws(
     log_sum, log_squares = np.full(n_draws, -np.inf), np.full(n_draws, -np.inf)
     for done in range(1, SWEEPS + 1):
         fresh = candidates()
+        n_tried = done * fresh[-1].shape[1]
         log_sum = np.logaddexp(log_sum, special.logsumexp(fresh[-1], axis=1))
         log_squares = np.logaddexp(log_squares, special.logsumexp(2 * fresh[-1], axis=1))
         pool = [np.column_stack(pair) for pair in zip(kept, fresh, strict=True)] if kept else list(fresh)
         kept = choose(pool)
-        efficiency = np.exp(2 * log_sum - log_squares) / (done * n_candidates)
+        efficiency = np.exp(2 * log_sum - log_squares) / n_tried
         if efficiency.mean() >= ONE_SWEEP:
             break
-    assert kept is not None
     rho, total_sd, icc, alpha, _ = kept
     return CutDraws(
         rho=rho,
         total_sd=total_sd,
         icc=icc,
         intercept=alpha,
-        log_marginal=special.logsumexp(log_marginal, axis=1) + log_sum - np.log(done * n_candidates),
+        log_marginal=log_marginal + log_sum - np.log(n_tried),
         efficiency=efficiency,
     )
 
 
-def _choose_cells(log_weight: FloatArray, n_candidates: int, rng: np.random.Generator) -> IntArray:
-    """Draw grid cells with stratified uniforms, in increasing order; shapes (T, G) -> (T, J)."""
-    n_draws, n_cells = log_weight.shape
+def _cumulative(log_weight: FloatArray) -> FloatArray:
+    """Return the cumulative probabilities of grid cells from their log weights, shape (T, G)."""
     share = np.exp(log_weight - special.logsumexp(log_weight, axis=1, keepdims=True)).cumsum(axis=1)
-    share /= share[:, -1:]
+    return np.asarray(share / share[:, -1:])
+
+
+def _choose_cells(cumulative: FloatArray, n_candidates: int, rng: np.random.Generator) -> IntArray:
+    """Draw grid cells with stratified uniforms, in increasing order; shapes (T, G) -> (T, J)."""
+    n_draws, n_cells = cumulative.shape
     uniform = (np.arange(n_candidates) + rng.random((n_draws, n_candidates))) / n_candidates
     rows = np.arange(n_draws)[:, None]
-    flat = np.searchsorted((share + rows).ravel(), (uniform + rows).ravel(), side="left")
+    flat = np.searchsorted((cumulative + rows).ravel(), (uniform + rows).ravel(), side="left")
     return np.asarray(np.clip(flat.reshape(uniform.shape) - rows * n_cells, 0, n_cells - 1), dtype=np.int64)
 
 
