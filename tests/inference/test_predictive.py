@@ -245,7 +245,7 @@ def test_a_heywood_case_keeps_its_loading_in_bounds() -> None:
 def test_constant_columns_and_strangers_count_as_uncorrelated() -> None:
     values = np.random.default_rng(1).normal(size=(12, 4))
     values[:, 0] = 0.1
-    values[:7, 1], values[8:, 2] = np.nan, np.nan  # one model in common
+    values[:7, 1], values[9:, 2] = np.nan, np.nan  # two models in common
     found = discrepancies(values)
     assert all(np.isfinite(value) for value in found.values())
     r = np.eye(4)
