@@ -140,7 +140,7 @@ def shrink(
     mu_scale, within_scale, between_scale : float
         Prior sd of mu, and scales of the half-normal priors of both taus.
     grid : int
-        Cells per tau.
+        Cells per tau; with 20 the ends of a tau's interval were right to 0.05 of its posterior sd, with 10 to 0.2.
     n_draws : int
 
     Returns

@@ -22,9 +22,9 @@ from safetystats.inference.hierarchy import (
 
 # Sums of order one, in another order.
 ROUNDING = 1e-9
-# In posterior sds: four errors of a mean over the 20 000 draws here and some 5000 effective ones by NUTS; the ends of an
+# In posterior sds: four errors of a mean over the 20 000 draws here and as many effective ones by NUTS; the ends of an
 # interval vary nearly thrice as much.
-MEAN_ERROR, END_ERROR = 0.06, 0.15
+MEAN_ERROR, END_ERROR = 0.045, 0.12
 # Three errors of a correlation over 5000 simulated data sets, and the asymptotic formula's own error at 100 models.
 SIMULATED = 0.05
 

@@ -20,7 +20,7 @@ import pymc as pm
 
 HERE = Path(__file__).parent
 SETS = {"four": (0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3), "one": (0, 0, 0, 0, 0)}
-CHAINS, DRAWS, TUNE, SEED = 4, 5000, 2000, 880022
+CHAINS, DRAWS, TUNE, SEED = 4, 25000, 3000, 880022
 
 
 def problem(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
