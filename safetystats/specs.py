@@ -67,14 +67,16 @@ class FactorPriors(Spec):
     """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
 
     `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety
-    benchmark, `total_sd` of s, `icc` of kappa, `intercept` of alpha. `further_loading` is the prior of (r + 1) / 2,
-    where r is the partial correlation of a benchmark with a further factor given the factors before it.
+    benchmark, `total_sd` of s, `icc` of kappa, `capability_icc` of omega, `intercept` of alpha. `further_loading` is
+    the prior of (r + 1) / 2, where r is the partial correlation of a benchmark with a further factor given the factors
+    before it.
     """
 
     capability_loading: BetaPrior
     loading: BetaPrior
     total_sd: LogNormalPrior
     icc: BetaPrior
+    capability_icc: BetaPrior
     intercept: NormalPrior
     further_loading: BetaPrior = BetaPrior(
         family="beta", alpha=3.0, beta=3.0, reason="symmetric about none; sd of the partial correlation 0.38"
@@ -87,7 +89,7 @@ Prior = Annotated[BetaPrior | LogNormalPrior | NormalPrior, Field(discriminator=
 class PriorAlternative(Spec):
     """One other prior that the fit is repeated with, to see what the stated one decides."""
 
-    prior: Literal["capability_loading", "loading", "total_sd", "icc", "intercept"]
+    prior: Literal["capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept"]
     label: str
     value: Prior
 
@@ -121,10 +123,11 @@ class CutPlan(Spec):
 class FactorSpec(Spec):
     """The latent capability model and what hangs on it.
 
-    `families`: whether models of one family share residuals (kappa is zero otherwise). `further`: factors beside
-    capability; "unrestricted" (`n_further` of them, on which every capability benchmark loads) or "areas" (one for
-    every area with two or more capability benchmarks). `measurement`: scores are taken as exact, or as having the
-    binomial sampling error of their items where these are known. `alternatives`: priors that the fit is repeated with.
+    `families`: whether models of one family share capability and residuals (omega and kappa are zero otherwise).
+    `further`: factors beside capability; "unrestricted" (`n_further` of them, on which every capability benchmark
+    loads) or "areas" (one for every area with two or more capability benchmarks). `measurement`: scores are taken as
+    exact, or as having the binomial sampling error of their items where these are known. `alternatives`: priors that
+    the fit is repeated with.
     """
 
     kind: Literal["factor"]
@@ -191,6 +194,21 @@ class Rope(Spec):
     reason: str = "the only threshold in Ren et al. (2024), who call correlations below 40 % low"
 
 
+class Scrutiny(Spec):
+    """How thoroughly the factor model is checked; what is left out is reported as not run.
+
+    `compare`: factor specs set beside the study's own by leave-one-out. `prior_grid`: repeat the fit with the spec's
+    alternative priors. `exact_refits`: where importance sampling of leave-one-out fails, fit without the unit.
+    """
+
+    compare: tuple[str, ...] = ("one-factor", "k-factor", "bifactor")
+    prior_grid: bool = True
+    exact_refits: bool = True
+
+
+QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False)
+
+
 class StudySpec(Spec):
     """What is asked of which table, with which specs."""
 
@@ -204,6 +222,7 @@ class StudySpec(Spec):
     mixed: str = "class-mixed"
     level: Probability = 0.95
     rope: Rope = Rope()
+    scrutiny: Scrutiny = Scrutiny()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 20240731
 
     @model_validator(mode="after")
@@ -294,7 +313,9 @@ def read_study(name_or_path: str | Path) -> StudySpec:
     if path.parent == shelf_path("reports", "recipes"):
         return study
     own = {name: getattr(study, name) for name in ("score", "factor", "mixed")}
-    moved = {name: str(path.parent / spec) for name, spec in own.items() if spec.endswith(".toml")}
+    moved: dict[str, Any] = {name: str(path.parent / spec) for name, spec in own.items() if spec.endswith(".toml")}
+    compare = tuple(str(path.parent / s) if s.endswith(".toml") else s for s in study.scrutiny.compare)
+    moved["scrutiny"] = study.scrutiny.model_copy(update={"compare": compare})
     if study.table != "ren2024" and study.table not in shelf_names("data"):
         moved["table"] = str(path.parent / Path(study.table).expanduser())
     return study.model_copy(update=moved)

@@ -56,7 +56,7 @@ class Structure:
     pattern : array of bool, shape (n_benchmarks, n_further)
         Which benchmark loads on which further factor.
     families : bool
-        Whether models of one family share residuals.
+        Whether models of one family share capability and residuals.
     """
 
     anchors: BoolArray
@@ -75,6 +75,7 @@ def prior_data(priors: FactorPriors, anchors: BoolArray, size: FactorSize) -> di
         "prior_loading": loading,
         "prior_total_sd": np.array([sd.mu, sd.sigma]),
         "prior_icc": np.array([icc.alpha, icc.beta]),
+        "prior_capability_icc": np.array([priors.capability_icc.alpha, priors.capability_icc.beta]),
         "prior_intercept": np.array([mean.mu, mean.sigma]),
     }
     if size.n_further:

@@ -67,8 +67,8 @@ MODE_LIMIT = 1.0
 def convergence(tree: xr.DataTree) -> Convergence:
     """Return the convergence diagnostics of a tree with groups `posterior` and `sample_stats`."""
     posterior = tree["posterior"].to_dataset()
-    # Loadings on further factors are known up to sign and order only; kappa is fixed at zero in some specs.
-    fixed = [name for name in ("icc",) if name in posterior and not posterior[name].any()]
+    # Loadings on further factors are known up to sign and order only; kappa and omega are fixed at zero in some specs.
+    fixed = [name for name in ("icc", "capability_icc") if name in posterior and not posterior[name].any()]
     posterior = posterior.drop_vars([*fixed, *({"further"} & set(posterior.data_vars))])
     r_hat_of, r_hat = _worst(az.rhat(posterior), largest=True)
     bulk_of, bulk = _worst(az.ess(posterior, method="bulk"), largest=False)

@@ -2,7 +2,8 @@
 
 For model m of family f and benchmark b (DESIGN 3.3)
 
-    y_mb = alpha_b + s_b (rho_b theta_m + sum_j lambda_bj eta_mj) + u_fb + e_mb + epsilon_mb,   theta, eta ~ N(0, 1),
+    y_mb = alpha_b + s_b (rho_b theta_m + sum_j lambda_bj eta_mj) + u_fb + e_mb + epsilon_mb,
+    theta_m = sqrt(omega) t_f + sqrt(1 - omega) t_m,   t_f, t_m, eta ~ N(0, 1),
     u_fb ~ N(0, kappa_b v_b),   e_mb ~ N(0, (1 - kappa_b) v_b),   v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2),
 
 so that rho_b is the correlation with capability; the default has no further factors eta, and epsilon, the sampling
@@ -38,6 +39,7 @@ _BLANK = FactorPriors(
     loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
     total_sd=LogNormalPrior(family="lognormal", mu=0.0, sigma=0.5),
     icc=BetaPrior(family="beta", alpha=1.0, beta=3.0),
+    capability_icc=BetaPrior(family="beta", alpha=1.0, beta=1.0),
     intercept=NormalPrior(family="normal", mu=0.0, sigma=1.0),
 )
 
@@ -47,11 +49,11 @@ def factor_graph(kind: GraphKind) -> pm.Model:
 
     Free variables: `loading_unit` ((rho + 1) / 2 before the sign rule), `total_sd`, `icc`, `intercept`, each of shape
     (n_benchmarks,); with further factors `further_unit` ((r + 1) / 2 of the partial correlation r with factor j given
-    those before it), shape (n_benchmarks, n_further); if capability is sampled `theta_free` (n_models,) and
-    `further_free` (n_models, n_further). Deterministics `rho` and `theta` obey the sign rule: the loadings of the
-    anchors sum to a positive number. The density is made symmetric under a joint change of sign by putting the prior
-    on the turned loadings, so that turning each draw to the positive side gives exactly the posterior under that
-    constraint.
+    those before it), shape (n_benchmarks, n_further); if capability is sampled `theta_free` (n_models,), `family_free`
+    (n_families,) and `further_free` (n_models, n_further). Deterministics `rho` and `theta` obey the sign rule: the
+    loadings of the anchors sum to a positive number. omega is `capability_icc`, a scalar. The density is made symmetric
+    under a joint change of sign by putting the prior on the turned loadings, so that turning each draw to the positive
+    side gives exactly the posterior under that constraint.
 
     References
     ----------
@@ -85,6 +87,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     unit = pm.Beta("loading_unit", a, b, shape=k)
     total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
     icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
+    own = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
     intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
     rho = 2 * unit - 1
     sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
@@ -101,6 +104,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
         pm.Deterministic("further", pt.stack(further, axis=1))
     return {
         "slope": total_sd * rho, "intercept": intercept, "icc": icc, "unique": total_sd**2 * left, "sign": sign,
+        "capability_icc": own * data["shared"],
         "further": [total_sd * loading for loading in further],
     }  # fmt: skip
 
@@ -108,7 +112,10 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
 def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
     """Return the log likelihood given capability, family effects integrated out over the observed cells."""
     size = kind.size
-    theta = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
+    omega, members = parts["capability_icc"], data["members"][:, :, None]
+    alone = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
+    together = pm.Normal("family_free", 0.0, 1.0, shape=size.n_families)
+    theta = pt.sqrt(omega) * (data["members"] * together[:, None]).sum(0) + pt.sqrt(1 - omega) * alone
     pm.Deterministic("theta", parts["sign"] * theta)
     signal = parts["slope"] * theta[:, None]
     if size.n_further:
@@ -116,7 +123,7 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
         for j, loading in enumerate(parts["further"]):
             signal = signal + loading * eta[:, j, None]
     residual = (data["scores"] - parts["intercept"] - signal) * data["seen"]
-    icc, unique, members = parts["icc"], parts["unique"], data["members"][:, :, None]
+    icc, unique = parts["icc"], parts["unique"]
     within = (1 - icc) * unique
     # Broadcast sums instead of matrix products: the compiled graph is the same speed at these sizes and its first
     # compilation takes a quarter of the time.
@@ -142,17 +149,19 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any]) -> Any:
     used, slope = data["used"], parts["slope"] * data["used"]
     within = (1 - parts["icc"]) * parts["unique"]
     weight = slope / within
-    strength = 1 + (slope * weight).sum()
+    inside = 1 - parts["capability_icc"]  # variance of theta in a contrast
+    strength = 1 + inside * (slope * weight).sum()
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + pt.log(strength))
     quadratic = (pt.diagonal(data["cross"]) / within).sum()
-    quadratic -= (data["cross"] * weight[:, None] * weight).sum() / strength
+    quadratic -= (data["cross"] * weight[:, None] * weight).sum() * inside / strength
 
     roots = data["roots"][:, None]
     present = pt.gt(roots, 0)
     variance = within + roots**2 * parts["icc"] * parts["unique"]  # (n_families, n_benchmarks)
     residual = (data["means"] - roots * parts["intercept"]) * used * present
-    strengths = 1 + (slope**2 / variance).sum(1)
+    spread = inside + roots[:, 0] ** 2 * parts["capability_icc"]  # variance of sqrt(n_f) times the family's mean theta
+    strengths = 1 + spread * (slope**2 / variance).sum(1)
     log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * pt.log(strengths)).sum()
-    quadratic += (residual**2 / variance).sum() - ((residual * slope / variance).sum(1) ** 2 / strengths).sum()
+    quadratic += (residual**2 / variance).sum() - (spread * (residual * slope / variance).sum(1) ** 2 / strengths).sum()
     n_models = data["n_contrasts"] + present.sum()
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())

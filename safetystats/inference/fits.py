@@ -44,8 +44,8 @@ class CapabilityFit:
     seed : int
         Seed of the study; the fit's own stream is derived from it and the class.
     draws : DataTree
-        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; further over benchmark and
-        factor where there are further factors; dims chain, draw first) and `sample_stats`.
+        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; capability_icc; theta over model; further over
+        benchmark and factor where there are further factors; dims chain, draw first) and `sample_stats`.
     kind : GraphKind
         Graph that it was sampled with.
     plans : tuple of SamplingPlan
@@ -366,7 +366,7 @@ def _joint_refit(fit: CapabilityFit, name: str, store: FitStore, report: Report 
     # A second attempt has more draws: thinned, so that all refits have the same number and stand in one array.
     step = plans[-1].draws // spec.sampling.draws
     own = (
-        posterior[list(PARAMETERS)]
+        posterior[[*PARAMETERS, "capability_icc"]]
         .isel(benchmark=[-1])
         .assign(fixed_set=(("chain", "draw", "benchmark"), fixed[..., None]))
     )

@@ -4,12 +4,12 @@ The vector y of all observed cells of one family is Gaussian given the parameter
 
     y = alpha + A z + e,   z ~ N(0, I),   e ~ N(0, D),   d_mb = (1 - kappa_b) v_b + w_mb,
 
-where z holds the factors of each of its n_f models and one effect u_b / sqrt(kappa_b v_b) for each of the k
-benchmarks. Woodbury's identity needs the Cholesky factor of P = I + A' D^-1 A, of size n_f K + k. P is an arrow: the
-factors of two models meet only in the family effects. So the K x K blocks of the models are eliminated first, and what
-is left of P is I + sum_m G_m of size k, G_m from model m alone. The residual y - alpha is carried along as one more
-column of A: the square of its last pivot is one plus the Mahalanobis distance. A family without one of its models is
-the same sum over the others.
+where z holds the factors of each of its n_f models, the family's share t_f of capability, and one effect
+u_b / sqrt(kappa_b v_b) for each of the k benchmarks. Woodbury's identity needs the Cholesky factor of P = I + A' D^-1
+A, of size n_f K + k + 1. P is an arrow: the factors of two models meet only in what the family shares. So the K x K
+blocks of the models are eliminated first, and what is left of P is I + sum_m G_m of size k + 1, G_m from model m alone.
+The residual y - alpha is carried along as one more column of A: the square of its last pivot is one plus the
+Mahalanobis distance. A family without one of its models is the same sum over the others.
 
 References
 ----------
@@ -78,9 +78,10 @@ def model_log_conditional(draws: FactorDraws, data: FactorData) -> FloatArray:
 def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray) -> dict[str, FloatArray]:
     """Return the log density of each named prior, summed over the benchmarks that it applies to.
 
-    The density is with respect to (rho, s, kappa, alpha, r), the quantities that a spec states priors for; r are the
-    partial correlations with the further factors, lambda_bj = r_bj sqrt(1 - rho_b^2 - sum_{i<j} lambda_bi^2). A
-    further loading or a kappa that is zero in every draw is so by the structure of the model and has no prior.
+    The density is with respect to (rho, s, kappa, omega, alpha, r), the quantities that a spec states priors for; r are
+    the partial correlations with the further factors, lambda_bj = r_bj sqrt(1 - rho_b^2 - sum_{i<j} lambda_bi^2). A
+    further loading, a kappa or an omega that is zero in every draw is so by the structure of the model and has no
+    prior.
 
     Parameters
     ----------
@@ -110,6 +111,9 @@ def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray
     shared = (draws.icc != 0).any(axis=0)
     if shared.any():
         terms["icc"] = _log_beta(draws.icc[:, shared], 1 - draws.icc[:, shared], priors.icc)
+    omega = draws.capability_icc[:, None]
+    if omega.any():
+        terms["capability_icc"] = _log_beta(omega, 1 - omega, priors.capability_icc)
     free = (draws.further != 0).any(axis=0)  # (n_benchmarks, n_further)
     if free.any():
         taken = draws.rho[..., None] ** 2 + np.cumsum(draws.further**2, axis=-1) - draws.further**2
@@ -138,9 +142,12 @@ def _log_density(draws: FactorDraws, data: FactorData, groups: BoolArray) -> Flo
     n_models, n_benchmarks = seen.shape
     weights = groups.astype(np.float64)
     cells = weights @ seen.sum(axis=1)
-    icc, loadings, unique = draws.icc, draws.loadings, draws.unique
+    icc, unique, omega = draws.icc, draws.unique, draws.capability_icc
+    common = np.sqrt(omega)[:, None] * draws.loadings[..., 0]
+    loadings = draws.loadings.copy()
+    loadings[..., 0] *= np.sqrt(1 - omega)[:, None]
     found = np.empty((draws.n_draws, len(groups)))
-    step = max(1, CHUNK_BYTES // (8 * (n_benchmarks + 1) ** 2 * max(n_models, len(groups), 1)))
+    step = max(1, CHUNK_BYTES // (8 * (n_benchmarks + 2) ** 2 * max(n_models, len(groups), 1)))
     for start in range(0, draws.n_draws, step):
         rows = slice(start, start + step)
         variance = ((1 - icc[rows]) * unique[rows])[:, None, :] + noise
@@ -148,11 +155,12 @@ def _log_density(draws: FactorDraws, data: FactorData, groups: BoolArray) -> Flo
             residual=values - draws.intercept[rows, None, :],
             precision=seen / variance,
             shared=np.sqrt(icc[rows] * unique[rows]),
+            common=common[rows],
             loadings=loadings[rows],
         )
         log_det += np.einsum("tmb,mb->tm", np.log(variance), seen.astype(np.float64))
         system = (weights @ gram.reshape(len(gram), n_models, -1)).reshape(len(gram), len(groups), *gram.shape[2:])
-        pivots = np.linalg.cholesky(system + np.eye(n_benchmarks + 1)).diagonal(axis1=-2, axis2=-1)
+        pivots = np.linalg.cholesky(system + np.eye(n_benchmarks + 2)).diagonal(axis1=-2, axis2=-1)
         distance = pivots[..., -1] ** 2 - 1
         log_det = log_det @ weights.T + 2 * np.log(pivots[..., :-1]).sum(axis=-1)
         found[rows] = -0.5 * (distance + log_det + cells * np.log(2 * np.pi))
@@ -160,7 +168,7 @@ def _log_density(draws: FactorDraws, data: FactorData, groups: BoolArray) -> Flo
 
 
 def _eliminated(
-    residual: FloatArray, precision: FloatArray, shared: FloatArray, loadings: FloatArray
+    residual: FloatArray, precision: FloatArray, shared: FloatArray, common: FloatArray, loadings: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Integrate the factors of each model out.
 
@@ -170,30 +178,36 @@ def _eliminated(
         y - alpha, and 1 / d, which is zero where there is no score.
     shared : array, shape (n_draws, n_benchmarks)
         Standard deviation of the family effects.
+    common : array, shape (n_draws, n_benchmarks)
+        Loadings on the family's share of capability, in units of y.
     loadings : array, shape (n_draws, n_benchmarks, n_factors)
-        Loadings in units of y.
+        Loadings of the model's own factors in units of y.
 
     Returns
     -------
-    gram : array, shape (n_draws, n_models, n_benchmarks + 1, n_benchmarks + 1)
-        G_m = X' S^-1 X of every model, with X = [diag(shared), residual] and S the covariance of its scores given the
-        family effects.
+    gram : array, shape (n_draws, n_models, n_benchmarks + 2, n_benchmarks + 2)
+        G_m = X' S^-1 X of every model, with X = [diag(shared), common, residual] and S the covariance of its scores
+        given what the family shares.
     log_det : array, shape (n_draws, n_models)
         Log determinant of S relative to D.
     """
     n_draws, n_models, k = precision.shape
     n_factors = loadings.shape[-1]
     weighted, scaled = precision * residual, precision * shared[:, None, :]
-    gram = np.zeros((n_draws, n_models, k + 1, k + 1))
+    gram = np.zeros((n_draws, n_models, k + 2, k + 2))
     gram[..., np.arange(k), np.arange(k)] = scaled * shared[:, None, :]
-    gram[..., k, :k] = gram[..., :k, k] = weighted * shared[:, None, :]
-    gram[..., k, k] = (weighted * residual).sum(axis=-1)
+    gram[..., k, :k] = gram[..., :k, k] = scaled * common[:, None, :]
+    gram[..., k, k] = (precision @ (common**2)[..., None])[..., 0]
+    gram[..., k + 1, :k] = gram[..., :k, k + 1] = weighted * shared[:, None, :]
+    gram[..., k + 1, k] = gram[..., k, k + 1] = (weighted @ common[..., None])[..., 0]
+    gram[..., k + 1, k + 1] = (weighted * residual).sum(axis=-1)
 
     squares = (loadings[..., :, None] * loadings[..., None, :]).reshape(n_draws, k, n_factors**2)
     inner = (precision @ squares).reshape(n_draws, n_models, n_factors, n_factors) + np.eye(n_factors)
-    cross = np.empty((n_draws, n_models, n_factors, k + 1))
+    cross = np.empty((n_draws, n_models, n_factors, k + 2))
     cross[..., :k] = scaled[:, :, None, :] * loadings.transpose(0, 2, 1)[:, None]
-    cross[..., k] = weighted @ loadings
+    cross[..., k] = precision @ (common[..., None] * loadings)
+    cross[..., k + 1] = weighted @ loadings
     lower = np.linalg.cholesky(inner)
     for i in range(n_factors):  # forward substitution, row by row
         for j in range(i):

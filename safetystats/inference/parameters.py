@@ -18,14 +18,17 @@ class FactorDraws:
 
         y_mb = alpha_b + s_b (rho_b theta_m + sum_j lambda_bj eta_mj) + u_fb + e_mb + epsilon_mb,
 
-    with theta, eta ~ N(0, 1), u_fb ~ N(0, kappa_b v_b), e_mb ~ N(0, (1 - kappa_b) v_b),
-    v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2), and epsilon_mb ~ N(0, w_mb) with known w (sampling error of a score;
-    zero unless the spec asks for it). rho_b is the correlation with capability of the score free of sampling error.
+    with theta_m = sqrt(omega) t_f + sqrt(1 - omega) t_m, t_f, t_m, eta ~ N(0, 1), u_fb ~ N(0, kappa_b v_b), e_mb ~ N(0,
+    (1 - kappa_b) v_b), v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2), and epsilon_mb ~ N(0, w_mb) with known w
+    (sampling error of a score; zero unless the spec asks for it). rho_b is the correlation with capability of the score
+    free of sampling error.
 
     Attributes
     ----------
     rho, total_sd, icc, intercept : array, shape (n_draws, n_benchmarks)
         rho, s, kappa and alpha.
+    capability_icc : array, shape (n_draws,)
+        omega, the share of the variance of capability that lies between families.
     further : array, shape (n_draws, n_benchmarks, n_further)
         lambda, loadings on further factors; n_further is 0 in a one-factor model. Known up to sign and, in the k-factor
         model, up to order.
@@ -34,6 +37,7 @@ class FactorDraws:
     rho: FloatArray
     total_sd: FloatArray
     icc: FloatArray
+    capability_icc: FloatArray
     intercept: FloatArray
     further: FloatArray
 
@@ -59,6 +63,7 @@ class FactorDraws:
             rho=self.rho[rows],
             total_sd=self.total_sd[rows],
             icc=self.icc[rows],
+            capability_icc=self.capability_icc[rows],
             intercept=self.intercept[rows],
             further=self.further[rows],
         )
@@ -101,6 +106,7 @@ def draws_of(posterior: xr.Dataset) -> FactorDraws:
         rho=rho,
         total_sd=flat("total_sd", "benchmark"),
         icc=flat("icc", "benchmark"),
+        capability_icc=flat("capability_icc"),
         intercept=flat("intercept", "benchmark"),
         further=further,
     )

@@ -126,7 +126,7 @@ def prior_draws(
     pattern : array of bool, shape (n_benchmarks, n_further), or None
         Which benchmarks load on which further factor; all on all if None.
     families : bool
-        Whether families share residuals; kappa is zero otherwise.
+        Whether families share capability and residuals; omega and kappa are zero otherwise.
 
     Raises
     ------
@@ -156,6 +156,11 @@ def prior_draws(
         rho=rho,
         total_sd=rng.lognormal(priors.total_sd.mu, priors.total_sd.sigma, shape),
         icc=rng.beta(priors.icc.alpha, priors.icc.beta, shape) if families else np.zeros(shape),
+        capability_icc=(
+            rng.beta(priors.capability_icc.alpha, priors.capability_icc.beta, n_draws)
+            if families
+            else np.zeros(n_draws)
+        ),
         intercept=rng.normal(priors.intercept.mu, priors.intercept.sigma, shape),
         further=further,
     )
@@ -175,13 +180,15 @@ def replicate(
         Known variance of the sampling error.
     rng : Generator
     theta : array, shape (n_draws, n_models), or None
-        Capability; drawn anew from N(0, 1) if None. Further factors are always drawn anew.
+        Capability; drawn anew if None. Further factors are always drawn anew.
     """
     names, codes = np.unique(families, return_inverse=True)
     n_draws, n_benchmarks = draws.rho.shape
     eta = rng.standard_normal((n_draws, len(codes), 1 + draws.further.shape[-1]))
-    if theta is not None:
-        eta[..., 0] = theta
+    if theta is None:
+        omega = draws.capability_icc[:, None]
+        theta = np.sqrt(omega) * rng.standard_normal((n_draws, len(names)))[:, codes] + np.sqrt(1 - omega) * eta[..., 0]
+    eta[..., 0] = theta
     unique = np.maximum(draws.unique, 0)
     shared = np.sqrt(draws.icc * unique)[:, None, :] * rng.standard_normal((n_draws, len(names), n_benchmarks))
     own = np.sqrt(((1 - draws.icc) * unique)[:, None, :] + noise)

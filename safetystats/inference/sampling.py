@@ -70,8 +70,8 @@ def draw_posterior(
     Returns
     -------
     DataTree
-        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; theta over model; with further factors
-        `further` over benchmark and factor; dims chain and draw first) and `sample_stats`.
+        Groups `posterior` (rho, total_sd, icc, intercept over benchmark; capability_icc; theta over model; with further
+        factors `further` over benchmark and factor; dims chain and draw first) and `sample_stats`.
 
     Raises
     ------
@@ -94,8 +94,9 @@ def draw_posterior(
         name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
         for name in ("rho", "total_sd", "icc", "intercept")
     }
+    found["capability_icc"] = (("chain", "draw"), drawn["capability_icc"].to_numpy())
     if not structure.families:
-        found["icc"] = (found["icc"][0], np.zeros_like(found["icc"][1]))
+        found |= {name: (found[name][0], np.zeros_like(found[name][1])) for name in ("icc", "capability_icc")}
     if structure.pattern.shape[1]:
         further = drawn["further"].to_numpy()[..., :k, : structure.pattern.shape[1]]
         found["further"] = (("chain", "draw", "benchmark", "factor"), further)
