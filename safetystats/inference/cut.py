@@ -32,7 +32,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from safetystats.inference.cut_noise import Cells, Nodes, noisy_cells, variance_nodes, window
+from safetystats.inference.cut_noise import (
+    Cells,
+    Nodes,
+    explained_variance,
+    noisy_cells,
+    variance_nodes,
+    window,
+)
 from safetystats.specs import CutPlan, FactorPriors
 
 FloatArray = npt.NDArray[np.float64]
@@ -247,16 +254,16 @@ def _noisy_draws(
     rng: np.random.Generator,
 ) -> CutDraws:
     """Return draws where sampling error is known, part by part of the draws of theta, with nodes of v of its own."""
-    power = min(2.0, priors.loading.alpha, priors.loading.beta)
-    nodes = variance_nodes(y, noise, power, 0.5)
+    nodes = variance_nodes(y, noise, float(y.var()), priors, 0.5)
     pilot = noisy_cells(y, noise, theta[:: len(theta) // PILOT + 1], families, grid.icc, grid.log_mass, nodes)
+    explained = explained_variance(pilot)
     used = window(pilot.log_marginal, len(nodes.variance))
     n_cells = len(grid.icc) * len(nodes.variance[used])
     n_parts = min(len(theta), max(PARTS, int(np.ceil(len(theta) * n_cells / CELLS_AT_ONCE))))
     shifts = (rng.permutation(n_parts) + rng.random(n_parts)) / n_parts
     parts = []
     for some, shift in zip(np.array_split(theta, n_parts), shifts, strict=True):
-        nodes = Nodes(*(values[used] for values in variance_nodes(y, noise, power, shift)))
+        nodes = Nodes(*(values[used] for values in variance_nodes(y, noise, explained, priors, shift)))
         cells = noisy_cells(y, noise, some, families, grid.icc, grid.log_mass, nodes)
         parts.append(_noisy_part(cells, priors, plan, rng))
     return CutDraws(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(CutDraws)})

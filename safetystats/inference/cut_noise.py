@@ -10,9 +10,13 @@ information 1/2 sum (v / (v + w_m))^2 and one unit for the prior. A sum over suc
 smooth densities (trapezoidal rule), wherever the lattice begins; shifting it for every few draws of theta makes v
 continuous.
 
-The base prior of v is b(v) = v^(m - 1) / (v + mean w)^m, with m the least of two and both parameters of the prior of
-(rho + 1) / 2. It tends to the 1 / v of the case without error as w tends to zero, has a finite mass at zero where w is
-positive, and leaves the weight of a candidate, p(alpha) p(rho) p(s) / (2 s^2 b(v)), bounded.
+The base prior of v is what the stated prior says of v at a typical slope: with c the variance that capability explains
+and t^2 = v + c,
+
+    b(v) = p(s = t) (v / t^2)^(m - 1) / (2 t^2),
+
+m the least of two and both parameters of the prior of (rho + 1) / 2. The weight of a candidate, p(alpha) p(rho) p(s) /
+(2 s^2 b(v)), is bounded, and nearly even where the prior of s weighs, as it does when most of the variance is error.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from safetystats.specs import FactorPriors
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -30,6 +36,8 @@ STEP = 0.75
 """Distance of two nodes, in posterior sd of log v."""
 LOWEST, HIGHEST = 1e-6, 1e3
 """Range of v, in units of the variance of the scores."""
+LEAST_EXPLAINED = 0.02
+"""Least c of the base prior, in variances of the z-scored column."""
 NEGLIGIBLE = 1e-9
 """Nodes that hold less than this share of every posterior are left out."""
 
@@ -38,7 +46,7 @@ class Nodes(NamedTuple):
     """Nodes of v, all arrays of shape (V,)."""
 
     variance: FloatArray
-    log_base: FloatArray  # log b(v)
+    log_base: FloatArray  # log b(v), but for a constant
     log_mass: FloatArray  # log of b(v) times the width of the cell
 
 
@@ -56,15 +64,16 @@ class Cells(NamedTuple):
     ones_theta: FloatArray  # (T, C)
 
 
-def variance_nodes(y: FloatArray, noise: FloatArray, power: float, shift: float) -> Nodes:
+def variance_nodes(y: FloatArray, noise: FloatArray, explained: float, priors: FactorPriors, shift: float) -> Nodes:
     """Return the nodes of v.
 
     Parameters
     ----------
     y, noise : array, shape (n,)
         Scores and the known variances of their errors; not all of these are zero.
-    power : float
-        m of the base prior.
+    explained : float
+        c of the base prior.
+    priors : FactorPriors
     shift : float
         Where between two points of the lattice it begins, in [0, 1); the number of nodes does not depend on it.
     """
@@ -74,7 +83,10 @@ def variance_nodes(y: FloatArray, noise: FloatArray, power: float, shift: float)
     place = np.concatenate([[0.0], ((speed[1:] + speed[:-1]) / 2 * np.diff(fine)).cumsum()])
     log_variance = np.interp(np.arange(int(place[-1])) + shift, place, fine)
     variance = np.exp(log_variance)
-    log_base = (power - 1) * log_variance - power * np.log(variance + noise.mean())
+    power = min(2.0, priors.loading.alpha, priors.loading.beta)
+    log_sd = np.log(variance + max(explained, LEAST_EXPLAINED)) / 2
+    z = (log_sd - priors.total_sd.mu) / priors.total_sd.sigma
+    log_base = (power - 1) * (log_variance - 2 * log_sd) - 0.5 * z**2 - 3 * log_sd
     width = STEP / _root_information(variance, noise)
     return Nodes(variance, log_base, log_base + log_variance + np.log(width))
 
@@ -82,6 +94,12 @@ def variance_nodes(y: FloatArray, noise: FloatArray, power: float, shift: float)
 def _root_information(variance: FloatArray, noise: FloatArray) -> FloatArray:
     """Return the root of the information about log v, shape (V,)."""
     return np.asarray(np.sqrt(1 + 0.5 * ((variance[:, None] / (variance[:, None] + noise)) ** 2).sum(1)))
+
+
+def explained_variance(cells: Cells) -> float:
+    """Return the mean square of the slopes, over draws of theta and their posteriors."""
+    share = special.softmax(cells.log_marginal, axis=1)
+    return float((share * cells.slope**2).sum(axis=1).mean())
 
 
 def window(log_marginal: FloatArray, n_nodes: int) -> slice:

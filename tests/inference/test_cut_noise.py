@@ -130,7 +130,7 @@ def test_cells_equal_explicit_matrices() -> None:
     y, theta, _ = made()
     families = np.array([0, 4, 0, 0, 7, 2, 0, 2, 3, 3, 3, 5])
     noise, icc = uneven(12, 0.3), np.array([0.1, 0.7])
-    nodes = variance_nodes(y, noise, 1.5, 0.3)
+    nodes = variance_nodes(y, noise, 0.4, PRIORS, 0.3)
     cells = noisy_cells(y, noise, np.vstack([theta, theta**2]), families, icc, np.log([0.4, 0.6]), nodes)
     n_nodes = len(nodes.variance)
     for g, v, t in ((0, 0, 0), (1, n_nodes // 2, 1), (1, n_nodes - 1, 0), (0, n_nodes // 2, 1)):
@@ -152,17 +152,16 @@ def test_cells_equal_explicit_matrices() -> None:
         assert centre == pytest.approx(found[0], rel=1e-8)
 
 
-def test_nodes_integrate_the_base_prior() -> None:
+def test_nodes_integrate_over_the_variance() -> None:
+    """int v^2 / (v + w)^4 dv / (v + w) = B(3, 2) / w^2, wherever the lattice begins, with few nodes."""
     y, _, _ = made()
     noise = uneven(12, 0.3)
-    for power, shift in ((0.6, 0.2), (2.0, 0.9)):
-        nodes = variance_nodes(y, noise, power, shift)
-        inside = (nodes.variance > 0.02) & (nodes.variance < 50)
-        # int b(v) v^2 / (v + w)^4 dv is a beta function in v / (v + w)
-        w = noise.mean()
-        value = np.exp(nodes.log_mass) @ (nodes.variance**2 / (nodes.variance + w) ** 4)
-        assert value == pytest.approx(special.beta(power + 2, 2) / w**2, rel=1e-3)
-        assert inside.sum() < 60
+    for shift in (0.0, 0.2, 0.9):
+        nodes = variance_nodes(y, noise, 0.4, PRIORS, shift)
+        width = np.exp(nodes.log_mass - nodes.log_base)
+        value = width @ (nodes.variance**2 / (nodes.variance + 0.3) ** 5)
+        assert value == pytest.approx(special.beta(3, 2) / 0.3**2, rel=1e-3)
+        assert len(nodes.variance) < 60
 
 
 @pytest.mark.parametrize("seed", [2, 3])
@@ -178,7 +177,7 @@ def test_no_noise_is_the_limit(seed: int) -> None:
     difference = limit.log_marginal - plain.log_marginal
     assert difference.mean() == pytest.approx(0.0, abs=0.01)
     assert difference.std() < 0.15
-    assert limit.efficiency.mean() == pytest.approx(plain.efficiency.mean(), abs=0.02)
+    assert limit.efficiency.mean() > plain.efficiency.mean() - 0.02
 
 
 def test_zeros_are_no_noise_and_columns_do_not_meet() -> None:
