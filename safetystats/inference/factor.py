@@ -87,7 +87,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     unit = pm.Beta("loading_unit", a, b, shape=k)
     total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
     icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
-    own = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
+    omega = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
     intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
     rho = 2 * unit - 1
     sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
@@ -104,7 +104,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
         pm.Deterministic("further", pt.stack(further, axis=1))
     return {
         "slope": total_sd * rho, "intercept": intercept, "icc": icc, "unique": total_sd**2 * left, "sign": sign,
-        "capability_icc": own * data["shared"],
+        "capability_icc": omega * data["shared"],
         "further": [total_sd * loading for loading in further],
     }  # fmt: skip
 
