@@ -103,9 +103,10 @@ def sampled_data(
     Returns
     -------
     dict
-        `scores` and `seen` (n_models, n_benchmarks), `members` (n_families, n_models), `counts`
-        (n_families, n_benchmarks): observed cells of a family, `anchors` (n_benchmarks,), `shared` (): 0 or 1,
-        `pattern` (n_benchmarks, n_further), and `noise` where the graph has it.
+        `scores` and `seen` (n_models, n_benchmarks), `members` (n_families, n_models), `anchors` (n_benchmarks,),
+        `shared` (): 0 or 1; `pattern` (n_benchmarks, n_further) where the graph has further factors; `noise`
+        (n_models, n_benchmarks) where it has sampling error, else `counts` (n_families, n_benchmarks): observed cells
+        of a family.
 
     Raises
     ------
@@ -131,7 +132,6 @@ def sampled_data(
         "scores": scores,
         "seen": seen,
         "members": members,
-        "counts": members @ seen,
         "anchors": anchors,
         "shared": np.asarray(float(structure.families)),
     }
@@ -139,6 +139,8 @@ def sampled_data(
         data["pattern"] = pattern
     if kind.noisy:
         data["noise"] = error
+    else:
+        data["counts"] = members @ seen
     return data
 
 
