@@ -1,4 +1,6 @@
-"""The command line: run, check, audit, data. Data go to stdout, talk to stderr; heavy libraries load when needed.
+"""The command line: run, check, audit, and what is on the shelf (`cli_shelf`).
+
+Data go to stdout, talk to stderr; heavy libraries load when needed.
 
 Exit codes: 0 done; 1 an error of ours, or a fit that could not be made; 2 usage, study file or spec; 3 data; 4 a gate
 failed (the report is written and marked); 5 an optional part is not installed; 130 interrupted.
@@ -14,17 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safetystats import __version__
+from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from safetystats.tables.table import ScoreTable
 
 DEFAULT_STUDY = "helm-classic"
 GATE_FAILED = 4
@@ -37,16 +38,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How far an AI-safety benchmark is entangled with capability, with uncertainty.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="List, fetch and describe score tables.")
 app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+app.add_typer(fits_app, name="fits")
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study by name, or the path of a study file that ends in .toml.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-TableArgument = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A table by name, a folder, or a wide CSV or parquet file.")
 ]
 
 
@@ -71,6 +68,10 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder to write; reports/out/<study> unless given.")
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Leave out other specs and priors, and refits of leave-one-out."),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,18 +79,19 @@ def run(
     from safetystats.reporting.progress import show_progress
 
     _limit_threads()
-    console = _talk()
+    console = talk_console()
     name = _study_name(study)
     folder = out or Path("reports", "out", name)
     _refuse_file(folder)
     with _told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
-        from safetystats.specs import read_study
+        from safetystats.specs import QUICK, read_study
         from safetystats.summaries.analysis import plan_study, run_study
         from safetystats.summaries.talk import STAGES
 
-        plan = plan_study(name, read_study(study))
+        asked = read_study(study)
+        plan = plan_study(name, asked.model_copy(update={"scrutiny": QUICK}) if quick else asked)
         analysis = run_study(plan, cache_root() / "fits", talk)
         talk.stage(STAGES[-1])
         from safetystats.reporting.output import write_study
@@ -154,7 +156,7 @@ def check(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) -> 
     for key, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         typer.echo(f"{key.replace('_', ' ')}: {shown}")
-    _talk().print("Everything is in order; nothing was fitted.", markup=False)
+    talk_console().print("Everything is in order; nothing was fitted.", markup=False)
 
 
 @app.command()
@@ -172,90 +174,7 @@ def audit(table: TableArgument, as_json: JsonOption = False) -> None:
         where = f" [{finding.model_class}]" if finding.model_class else ""
         typer.echo(f"{finding.severity.upper():8}{finding.check}{where}: {finding.message} {finding.remedy}")
     counts = {s: sum(f.severity == s for f in found.findings) for s in ("error", "warning", "note")}
-    _talk().print(", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in counts.items()), markup=False)
-
-
-@data_app.command("list")
-def data_list(as_json: JsonOption = False) -> None:
-    """List the tables that have a name, and the studies."""
-    from safetystats.errors import DataError
-    from safetystats.shelf import shelf_names
-    from safetystats.tables.load import load_table, table_names
-
-    rows: list[dict[str, Any]] = []
-    for name in table_names():
-        try:
-            table = load_table(name)
-        except DataError:
-            rows.append({"table": name, "available": False, "how": f"safetystats data fetch {name}"})
-        else:
-            rows.append({"table": name, "available": True, "title": table.title} | _shape(table))
-    if as_json:
-        typer.echo(json.dumps({"tables": rows, "studies": shelf_names("reports/recipes", ".toml")}, ensure_ascii=False))
-        return
-    for row in rows:
-        if row["available"]:
-            typer.echo(f"{row['table']}: {row['title']} ({row['models']} models, {row['benchmarks']} benchmarks)")
-        else:
-            typer.echo(f"{row['table']}: not here yet; {row['how']}")
-    typer.echo(f"studies: {', '.join(shelf_names('reports/recipes', '.toml'))}")
-
-
-@data_app.command("fetch")
-def data_fetch(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="Only ren2024 has to be fetched.")],
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="DIR", help="Take the files from this folder, not the network."),
-    ] = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Fetch a table that does not ship with the toolkit, and check it against its sha256."""
-    from safetystats.errors import Fault, StudyError, suggest
-    from safetystats.tables.fetch import fetch_ren2024
-
-    if table != "ren2024":
-        raise StudyError(
-            [
-                Fault(
-                    file="data fetch",
-                    expected="ren2024, the only table that has to be fetched",
-                    got=f'"{table}"{suggest(table, ["ren2024"])}',
-                    remedy="The other tables ship with the toolkit.",
-                )
-            ]
-        )
-    console = _talk()
-
-    def say(line: str) -> None:
-        if not quiet:
-            console.print(line, markup=False, highlight=False)
-
-    for path in fetch_ren2024(source, say):
-        typer.echo(str(path))
-
-
-@data_app.command("describe")
-def data_describe(table: TableArgument, as_json: JsonOption = False) -> None:
-    """Describe a table: classes, families, benchmarks by role and area, missing cells, sources."""
-    from safetystats.tables.load import load_table
-
-    loaded = load_table(table)
-    benchmarks = loaded.benchmarks
-    facts: dict[str, Any] = {"table": loaded.name, "title": loaded.title} | _shape(loaded)
-    facts["classes"] = loaded.models["model_class"].value_counts(sort=False).to_dict()
-    facts["families"] = loaded.models["family"].value_counts().to_dict()
-    facts["roles"] = benchmarks["role"].value_counts().to_dict()
-    facts["directions"] = benchmarks["direction"].value_counts().to_dict()
-    facts["safety areas"] = benchmarks.loc[benchmarks["role"] == "safety", "area"].value_counts().to_dict()
-    facts["sources"] = {str(k): str(v) for k, v in loaded.sources["title"].items()}
-    facts["fingerprint"] = loaded.fingerprint
-    if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
-        return
-    for key, value in facts.items():
-        shown = "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        typer.echo(f"{key}: {shown}")
+    talk_console().print(", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in counts.items()), markup=False)
 
 
 def main() -> None:
@@ -266,12 +185,12 @@ def main() -> None:
         _complain(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        _talk().print(f"{error.filename or 'file'}: {error.strerror or error}", markup=False, highlight=False)
+        talk_console().print(f"{error.filename or 'file'}: {error.strerror or error}", markup=False, highlight=False)
         sys.exit(1)
 
 
 def _complain(error: SafetyStatsError) -> None:
-    console = _talk()
+    console = talk_console()
     if isinstance(error, FaultyInputError):
         for fault in error.faults[:MOST_FAULTS]:
             console.print(str(fault), markup=False, highlight=False, soft_wrap=True)
@@ -279,12 +198,6 @@ def _complain(error: SafetyStatsError) -> None:
             console.print(f"... and {len(error.faults) - MOST_FAULTS} more of the same input.", markup=False)
         return
     console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-
-
-def _talk() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 @contextmanager
@@ -328,13 +241,3 @@ def _refuse_file(folder: Path) -> None:
         raise StudyError(
             [Fault(file=str(folder), expected="a folder to write to", got="a file", remedy="Give another --out.")]
         )
-
-
-def _shape(table: ScoreTable) -> dict[str, int]:
-    known = table.scores.notna().to_numpy()
-    return {
-        "models": known.shape[0],
-        "benchmarks": known.shape[1],
-        "scores": int(known.sum()),
-        "missing": int((~known).sum()),
-    }

@@ -280,10 +280,14 @@ def parse_spec[S: Spec](kind: type[S], content: dict[str, Any], file: str) -> S:
         raise StudyError([_fault(kind, file, dict(detail)) for detail in error.errors()]) from error
 
 
+def spec_path(name_or_path: str | Path) -> Path:
+    """Return the file of a spec on the models shelf, or of one's own (a path that ends in .toml)."""
+    return _resolve(name_or_path, "models")
+
+
 def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec:
     """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
-    path = _resolve(name_or_path, "models")
-    content = read_toml(path)
+    content = read_toml(spec_path(name_or_path))
     found = content.get("kind")
     if found != kind:
         near = suggest(str(found), [kind])

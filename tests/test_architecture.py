@@ -29,8 +29,8 @@ DOORS = {
     "pypandoc": {"reporting/writers.py"},
     "jinja2": {"reporting/document.py"},
     "pooch": {"tables/fetch.py"},
-    "typer": {"cli.py"},
-    "rich": {"cli.py", "reporting/progress.py"},
+    "typer": {"cli.py", "cli_shelf.py"},
+    "rich": {"cli.py", "cli_shelf.py", "reporting/progress.py"},
     "tomllib": {"specs.py", "tables/load.py"},
 }
 

@@ -6,9 +6,11 @@ import importlib.metadata
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 
@@ -17,6 +19,7 @@ from safetystats.shelf import sha256_bytes
 ALGORITHM = "5"
 """Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
 
+State = Literal["current", "stale", "damaged"]
 _LIBRARIES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "scipy", "arviz-stats")
 
 
@@ -29,6 +32,38 @@ def fit_key(*parts: object) -> str:
     """Return the identity of a fit: hex sha256 of everything that decides its numbers."""
     blocks = [part if isinstance(part, bytes) else repr(part).encode("utf-8") for part in parts]
     return sha256_bytes(ALGORITHM.encode(), json.dumps(versions(), sort_keys=True).encode(), *blocks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFit:
+    """The head of a saved fit.
+
+    Attributes
+    ----------
+    path : Path
+    kind : str
+        capability, safety or joint.
+    table, model_class, benchmark, spec : str
+        What was fitted; benchmark only of a joint refit, spec by its title.
+    seed : int or None
+    size : int
+        In bytes.
+    modified : float
+        Seconds since 1970.
+    state : {"current", "stale", "damaged"}
+        Stale: made by another version of the algorithm or of a library, so that it is never used again.
+    """
+
+    path: Path
+    kind: str
+    table: str
+    model_class: str
+    benchmark: str
+    spec: str
+    seed: int | None
+    size: int
+    modified: float
+    state: State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +93,7 @@ class FitStore:
 
     def save(self, key: str, tree: xr.DataTree) -> Path:
         """Write a fit beside its place and rename it there; return its path."""
-        tree = with_attrs(tree, key=key)
+        tree = with_attrs(tree, key=key, algorithm=ALGORITHM, versions=json.dumps(versions(), sort_keys=True))
         tree = with_attrs(tree, digest=digest(tree))
         self.root.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.root, prefix=f".{key[:12]}.", suffix=".nc")
@@ -78,6 +113,39 @@ class FitStore:
             Path(name).unlink(missing_ok=True)
             raise
         return self.path(key)
+
+    def saved(self) -> list[SavedFit]:
+        """Return what is in the folder, newest first; only the heads of the files are read."""
+        files = sorted(self.root.glob("*.nc"), key=lambda path: -path.stat().st_mtime) if self.root.is_dir() else []
+        return [_head(path) for path in files if not path.name.startswith(".")]
+
+    def leftovers(self) -> list[Path]:
+        """Return unfinished files that a killed run left behind, of an hour ago or earlier."""
+        old = time.time() - 3600
+        return [path for path in self.root.glob(".*.nc") if path.stat().st_mtime < old] if self.root.is_dir() else []
+
+
+def _head(path: Path) -> SavedFit:
+    about = path.stat()
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            attrs = dict(opened.attrs)
+    except Exception:  # noqa: BLE001 - whatever a damaged file does to its reader
+        attrs = {}
+    current = attrs.get("algorithm") == ALGORITHM and attrs.get("versions") == json.dumps(versions(), sort_keys=True)
+    state: State = "damaged" if attrs.get("key") != path.stem else "current" if current else "stale"
+    return SavedFit(
+        path=path,
+        kind=str(attrs.get("kind", "")),
+        table=str(attrs.get("table_name", "")),
+        model_class=str(attrs.get("model_class", "")),
+        benchmark=str(attrs.get("benchmark", "")),
+        spec=str(json.loads(attrs["spec"]).get("title", "")) if "spec" in attrs else "",
+        seed=int(attrs["seed"]) if "seed" in attrs else None,
+        size=about.st_size,
+        modified=about.st_mtime,
+        state=state,
+    )
 
 
 def open_fit(path: Path, key: str | None = None) -> xr.DataTree:

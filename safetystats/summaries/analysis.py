@@ -14,11 +14,12 @@ import pandas as pd
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
 from safetystats.inference.problems import kind_for
 from safetystats.inference.store import FitStore
+from safetystats.summaries import scrutiny
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.plan import Plan as Plan
 from safetystats.summaries.plan import plan_study as plan_study
-from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations
+from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations, posterior_estimands
 from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
 from safetystats.tables.prepare import standardise
@@ -102,8 +103,11 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         for label, fit in capability.items():
             safety[label] = fit_safety(fit, store, told.progress)
     with _timed(STAGES[4], told, timings):
-        tables["mixed_effects"], mixed_checks = _mixed(plan)
+        scrutinised, scrutiny_checks = _scrutiny(plan, capability, safety, store, told)
+        tables |= scrutinised
     with _timed(STAGES[5], told, timings):
+        tables["mixed_effects"], mixed_checks = _mixed(plan)
+    with _timed(STAGES[6], told, timings):
         for label in parts:
             checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
             fits[f"capability-{label}"] = store.path(capability[label].key)
@@ -121,7 +125,10 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
             "posterior_correlations",
             [posterior_correlations(fit, level, study.rope, held) for fit in safety.values()],
         )
-        checks += [*mixed_checks, *interval_notes]
+        tables["posterior_estimands"] = _joined(
+            "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]
+        )
+        checks += [*scrutiny_checks, *mixed_checks, *interval_notes]
         tables["diagnostics"] = diagnostics_table(checks)
         tables["audit"] = _audit_table(audited)
     facts = _facts(plan, capability)
@@ -181,6 +188,29 @@ def _interval_notes(correlations: pd.DataFrame) -> list[Check]:
             ["model_class", "method", "interval", "note"], sort=False
         )
     ]  # fmt: skip
+
+
+def _scrutiny(
+    plan: Plan, capability: Mapping[str, CapabilityFit], safety: Mapping[str, SafetyFit], store: FitStore, told: Talk
+) -> tuple[dict[str, pd.DataFrame], list[Check]]:
+    """Tables of the checks that a referee asks for, and which of them were not run."""
+    wanted, study = plan.study.scrutiny, plan.study
+    others = scrutiny.fit_others(capability, plan.compared, store, told.progress)
+    pointwise, comparison = scrutiny.leave_out_tables(
+        study.factor, capability, others, store, wanted.exact_refits, told.progress
+    )
+    tables = {
+        "number_of_factors": scrutiny.number_of_factors(capability),
+        "predictive_checks": scrutiny.predictive_checks(capability),
+        "boundary_cases": scrutiny.boundary_cases(capability),
+        "leave_one_out": pointwise,
+        "spec_comparison": comparison,
+        "prior_sensitivity": scrutiny.prior_sensitivity(
+            capability, safety, store, study.rope, grid=wanted.prior_grid, report=told.progress
+        ),
+        "shrunken_correlations": scrutiny.shrunken_correlations(safety, study.level, study.rope),
+    }
+    return tables, scrutiny.scrutiny_checks(wanted, plan.factor, others, comparison)
 
 
 def _mixed(plan: Plan) -> tuple[pd.DataFrame, list[Check]]:

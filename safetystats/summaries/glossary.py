@@ -22,6 +22,31 @@ TABLES: dict[str, tuple[str, ...]] = {
         "benchmark", "area", "term", "estimate", "std_error", "lower", "upper", "p_value", "p_adjusted",
         "group_variance", "residual_variance", "log_likelihood", "n_models", "n_groups", "status",
     ),
+    "posterior_estimands": (
+        "model_class", "benchmark", "area", "n_models", "n_families", "mode", "estimand", "mean", "sd", "lower",
+        "upper", "level",
+    ),
+    "shrunken_correlations": (
+        "model_class", "unit", "name", "area", "n_benchmarks", "mean", "lower", "upper", "level", "p_entangled",
+        "p_distinct", "p_inverse", "verdict",
+    ),
+    "number_of_factors": (
+        "model_class", "component", "eigenvalue", "reference", "reference_clustered", "average_partial", "n_parallel",
+        "n_parallel_clustered", "n_map",
+    ),
+    "predictive_checks": (
+        "model_class", "predictive", "discrepancy", "what", "where", "observed", "median", "lower", "upper",
+        "tail_probability", "unusual",
+    ),
+    "boundary_cases": ("model_class", "benchmark", "what", "value", "limit", "sentence"),
+    "spec_comparison": (
+        "model_class", "unit", "spec", "elpd", "elpd_error", "difference", "difference_error", "p_loo", "n_units",
+        "n_refitted", "n_doubtful", "note",
+    ),
+    "leave_one_out": ("model_class", "spec", "unit", "label", "elpd", "pareto_k", "refitted"),
+    "prior_sensitivity": (
+        "model_class", "how", "prior", "alternative", "benchmark", "value", "mean", "change", "verdict", "diagnosis",
+    ),
     "diagnostics": ("fit", "check", "value", "limit", "outcome", "why"),
     "audit": ("check", "severity", "model_class", "benchmarks", "models", "value", "message", "remedy"),
 }  # fmt: skip
@@ -81,7 +106,63 @@ GLOSSARY: dict[str, str] = {
     "value": "the number that was found",
     "verdict": "entangled, inverse, distinct, undetermined, or withheld because a gate failed",
     "why": "the reason in words",
+    "alternative": "the other prior, in words",
+    "average_partial": "mean squared partial correlation once one component fewer than this is taken out (Velicer)",
+    "change": "posterior mean under the other prior less that under the stated one",
+    "component": "component of the correlation matrix, by size",
+    "diagnosis": "of power scaling: none, prior-data conflict, or strong prior or weak likelihood",
+    "difference": "elpd less that of the best spec",
+    "difference_error": "standard error of the difference over units; too small where units are few",
+    "discrepancy": "identifier of the quantity in which data and replications are compared",
+    "eigenvalue": "eigenvalue of the Spearman matrix of the capability benchmarks",
+    "elpd": "log predictive density of what was left out, given the rest",
+    "elpd_error": "standard error of elpd over units",
+    "estimand": "quantity that is estimated; see the page on the latent model",
+    "how": "power scaling of the stated prior, or a fit with another prior",
+    "label": "what was left out",
+    "median": "median over replications",
+    "n_benchmarks": "benchmarks that the row stands for",
+    "n_doubtful": "units with a Pareto k above its limit that were not refitted",
+    "n_map": "number of factors by Velicer's minimum average partial",
+    "n_parallel": "number of factors by Horn's parallel analysis, models independent",
+    "n_parallel_clustered": "number of factors by parallel analysis with noise that families share",
+    "n_refitted": "units for which the model was fitted again without them",
+    "n_units": "units with a score",
+    "name": "area or benchmark",
+    "note": "why there is no number",
+    "observed": "value in the data",
+    "p_loo": "effective number of parameters",
+    "predictive": "prior or posterior: which distribution replications are drawn from",
+    "prior": "name of the prior in the spec, or likelihood",
+    "reference": "95th percentile of the eigenvalue in normal data without any factor",
+    "reference_clustered": "the same, in data whose noise is shared by families",
+    "refitted": "whether the value comes from a fit without the unit",
+    "sentence": "what was found, in words",
+    "spec": "factor spec that was fitted",
+    "tail_probability": "share of replications with a larger value, ties counted half",
+    "unit": "what a row stands for, or what is left out at a time",
+    "unusual": "whether the tail probability is below 0.025 or above 0.975",
+    "what": "the quantity, in words",
+    "where": "where the data have the extreme",
+    "boundary_cases.limit": "value beyond which the case is named",
+    "leave_one_out.pareto_k": "shape of the tail of the leave-one-out weights",
+    "posterior_estimands.lower": "lower end of the equal-tailed interval of the estimand",
+    "posterior_estimands.mean": "posterior mean of the estimand",
+    "posterior_estimands.sd": "posterior sd of the estimand",
+    "posterior_estimands.upper": "upper end of the equal-tailed interval of the estimand",
+    "predictive_checks.lower": "lower end of the 95 % interval over replications",
+    "predictive_checks.upper": "upper end of the 95 % interval over replications",
+    "prior_sensitivity.mean": "posterior mean of rho under the other prior (cut posterior for safety benchmarks)",
+    "prior_sensitivity.value": "power-scaling sensitivity: change of the posterior per doubling of the prior's power",
+    "prior_sensitivity.verdict": "verdict under the other prior, of safety benchmarks",
+    "shrunken_correlations.mean": "posterior mean of rho in the hierarchical model over the benchmarks of the class",
+    "shrunken_correlations.verdict": "verdict of the shrunken correlation",
 }
+
+
+def meaning(table: str, column: str) -> str:
+    """Return what a column of a table says; a meaning of this table alone goes before the common one."""
+    return GLOSSARY.get(f"{table}.{column}", GLOSSARY.get(column, ""))
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -94,5 +175,5 @@ def columns_page() -> str:
     parts = ["# Columns of the tables\n\nMade from the glossary in `safetystats/summaries/glossary.py`.\n"]
     for table, columns in TABLES.items():
         parts.append(f"## {table}.csv\n\n| column | meaning |\n|---|---|\n")
-        parts[-1] += "".join(f"| `{name}` | {GLOSSARY[name].replace('|', chr(92) + '|')} |\n" for name in columns)
+        parts[-1] += "".join(f"| `{name}` | {meaning(table, name).replace('|', chr(92) + '|')} |\n" for name in columns)
     return "\n".join(parts)

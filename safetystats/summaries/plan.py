@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,8 @@ class Plan:
     study : StudySpec
     score, factor, mixed
         The specs that the study names.
+    compared : mapping of str to FactorSpec
+        Factor specs to set beside `factor`.
     table : ScoreTable
         As read, restricted to the classes of the study.
     aligned : ScoreTable
@@ -43,6 +46,7 @@ class Plan:
     score: ScoreSpec
     factor: FactorSpec
     mixed: MixedSpec
+    compared: Mapping[str, FactorSpec]
     table: ScoreTable
     aligned: ScoreTable
     prepared: ScoreTable
@@ -67,6 +71,7 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     assert isinstance(score, ScoreSpec)
     assert isinstance(factor, FactorSpec)
     assert isinstance(mixed, MixedSpec)
+    compared = _compared(name, study, factor)
     whole = load_table(study.table)
     classes = study.classes or whole.classes
     unknown = [c for c in classes if c not in whole.classes]
@@ -105,9 +110,33 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     _check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
     return Plan(
-        name=name, study=study, score=score, factor=factor, mixed=mixed,
+        name=name, study=study, score=score, factor=factor, mixed=mixed, compared=compared,
         table=table, aligned=aligned, prepared=prepared, flow=flow,
     )  # fmt: skip
+
+
+def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorSpec]:
+    """Return the factor specs that the study compares its own with; they must be of the same scores."""
+    found: dict[str, FactorSpec] = {}
+    faults = []
+    for other in study.scrutiny.compare:
+        spec = read_spec(other, "factor")
+        assert isinstance(spec, FactorSpec)
+        if spec.transform != own.transform:
+            faults.append(
+                Fault(
+                    file=name,
+                    column="scrutiny.compare",
+                    expected=f'specs with transform = "{own.transform}", as in {study.factor}',
+                    got=f'"{other}" with transform = "{spec.transform}"',
+                    remedy="Densities of differently transformed scores cannot be compared; leave it out.",
+                )
+            )
+        if other != study.factor:
+            found[other] = spec
+    if faults:
+        raise StudyError(faults)
+    return found
 
 
 def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:

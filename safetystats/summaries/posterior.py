@@ -10,8 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from safetystats.inference.fits import CapabilityFit, SafetyFit
+from safetystats.inference.problems import known_noise
 from safetystats.specs import Rope
-from safetystats.summaries.glossary import conform
+from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows
+from safetystats.summaries.glossary import TABLES, conform
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["entangled", "inverse", "distinct", "undetermined", "withheld"]
@@ -114,6 +116,63 @@ def posterior_correlations(fit: SafetyFit, level: float, rope: Rope, withheld: s
     return conform("posterior_correlations", pd.DataFrame(rows)) if rows else _empty()
 
 
+def posterior_estimands(fit: SafetyFit, level: float) -> pd.DataFrame:
+    """Return every estimand of every safety benchmark, cut and joint (DESIGN 3.5).
+
+    Parameters
+    ----------
+    fit : SafetyFit
+    level : float
+        Coverage of the equal-tailed intervals.
+
+    Returns
+    -------
+    DataFrame
+        Table `posterior_estimands`.
+    """
+    rows = [_estimands_of(fit, name, level) for name in fit.benchmarks]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=list(TABLES["posterior_estimands"]))
+
+
+def _estimands_of(fit: SafetyFit, name: str, level: float) -> pd.DataFrame:
+    capability = fit.capability
+    table, label = capability.table, capability.model_class
+    seen = table.scores[name].notna().to_numpy()
+    noise = known_noise(table, [name])[seen, 0]
+    linear = table.preparation.transform == "identity"
+
+    def drawn(group: xr.Dataset, omega: xr.DataArray) -> BenchmarkDraws:
+        return BenchmarkDraws(
+            rho=_flat(group["rho"]),
+            total_sd=_flat(group["total_sd"]),
+            icc=_flat(group["icc"]),
+            capability_icc=_flat(omega),
+            fixed_set=_flat(group["fixed_set"]),
+            spread=float(table.spread.loc[label, name]) if linear else float("nan"),
+            mean_noise=float(noise.mean()) if noise.any() else float("nan"),
+            error_free=capability.spec.measurement == "binomial",
+        )
+
+    def rows_of(draws: BenchmarkDraws, weight: FloatArray | None, mode: str) -> pd.DataFrame:
+        return estimand_rows(
+            draws, weight, level, model_class=label, benchmark=name, area=str(table.benchmarks.loc[name, "area"]),
+            n_models=int(seen.sum()), n_families=int(table.models.loc[seen, "family"].nunique()), mode=mode,
+        )  # fmt: skip
+
+    cut = drawn(fit.draws["cut"].to_dataset().sel(benchmark=name), capability.posterior["capability_icc"])
+    if name in fit.refitted:
+        refit = fit.draws["refit"].to_dataset().sel(benchmark=name)
+        joint = rows_of(drawn(refit, refit["capability_icc"]), None, "joint")
+    else:
+        weight = np.exp(_flat(fit.draws["joint"].to_dataset()["log_weight"].sel(benchmark=name)))
+        joint = rows_of(cut, weight, "joint")
+    return pd.concat([rows_of(cut, None, "cut"), joint], ignore_index=True)
+
+
+def _flat(values: xr.DataArray) -> FloatArray:
+    return np.asarray(values.to_numpy().ravel(), dtype=np.float64)
+
+
 def verdict_of(p_entangled: float, p_inverse: float, p_distinct: float, probability: float) -> Verdict:
     """Return the verdict that has at least the stated posterior probability; undetermined if none has."""
     if p_entangled >= probability:
@@ -169,6 +228,4 @@ def _stack(values: xr.DataArray, dim: str) -> FloatArray:
 
 
 def _empty() -> pd.DataFrame:
-    from safetystats.summaries.glossary import TABLES
-
     return pd.DataFrame(columns=list(TABLES["posterior_correlations"]))

@@ -9,6 +9,7 @@ STAGE_SHARES: dict[str, float] = {
     "capability scores and correlations": 20,
     "compiling and sampling the capability model": 50,
     "posterior correlations of safety benchmarks": 10,
+    "other specs and priors, leave-one-out": 60,
     "mixed models of the classes": 5,
     "tables and checks": 4,
     "figures and report": 10,
