@@ -366,9 +366,12 @@ def _joint_refit(fit: CapabilityFit, name: str, store: FitStore, report: Report 
     # A second attempt has more draws: thinned, so that all refits have the same number and stand in one array.
     step = plans[-1].draws // spec.sampling.draws
     own = (
-        posterior[[*PARAMETERS, "capability_icc"]]
+        posterior[list(PARAMETERS)]
         .isel(benchmark=[-1])
-        .assign(fixed_set=(("chain", "draw", "benchmark"), fixed[..., None]))
+        .assign(
+            fixed_set=(("chain", "draw", "benchmark"), fixed[..., None]),
+            capability_icc=posterior["capability_icc"].expand_dims("benchmark", axis=-1),
+        )
     )
     refit = (
         own.isel(draw=slice(None, None, step))
