@@ -8,6 +8,7 @@ import arviz_stats as az
 import numpy as np
 import xarray as xr
 
+from safetystats.inference.arrays import FloatArray
 from safetystats.specs import Gates
 
 
@@ -28,6 +29,9 @@ class Convergence:
     mode_gap : float
         Largest absolute difference between a chain's mean loading and the mean over chains, in sd within chains.
         (In sd over all chains it could not pass one with half of the chains in either mode, however far apart.)
+    modes : str
+        Where `mode_gap` exceeds `MODE_LIMIT`, which chains go together and which benchmark loads highest there; else
+        "".
 
     References
     ----------
@@ -43,6 +47,7 @@ class Convergence:
     divergences: int
     e_bfmi: float
     mode_gap: float
+    modes: str = ""
 
     @property
     def ess(self) -> float:
@@ -60,6 +65,7 @@ class Convergence:
         )
 
 
+_TINY = np.finfo(float).tiny
 MODE_LIMIT = 1.0
 """Chains whose mean loading lies further than this many sd within chains from the overall mean sit in another mode."""
 
@@ -76,7 +82,7 @@ def convergence(tree: xr.DataTree) -> Convergence:
     rho = posterior["rho"].to_numpy()
     means = rho.mean(axis=1)
     within = np.sqrt(rho.var(axis=1).mean(axis=0))
-    gap = np.abs(means - means.mean(axis=0)) / np.maximum(within, np.finfo(float).tiny)
+    gap = np.abs(means - means.mean(axis=0)) / np.maximum(within, _TINY)
     bfmi = az.bfmi(tree)
     energy = bfmi["energy"] if "energy" in bfmi else bfmi[next(iter(bfmi.data_vars))]
     return Convergence(
@@ -89,7 +95,38 @@ def convergence(tree: xr.DataTree) -> Convergence:
         divergences=int(tree["sample_stats"]["diverging"].sum()),
         e_bfmi=float(energy.min()),
         mode_gap=float(gap.max()),
+        modes=_modes(means, within, posterior) if gap.max() > MODE_LIMIT else "",
     )
+
+
+def _modes(means: FloatArray, within: FloatArray, posterior: xr.Dataset) -> str:
+    """Name groups of chains whose mean loadings lie within `MODE_LIMIT` sd of the group's first chain.
+
+    Parameters
+    ----------
+    means : array, shape (n_chains, n_benchmarks)
+        Mean loading of each chain.
+    within : array, shape (n_benchmarks,)
+        Sd within chains.
+    posterior : Dataset
+        For the names of the benchmarks.
+    """
+    names = [str(name) for name in posterior["benchmark"].to_numpy()] if "benchmark" in posterior.coords else []
+    groups: list[list[int]] = []
+    for chain, mean in enumerate(means):
+        near = (g for g in groups if (np.abs(mean - means[g[0]]) <= MODE_LIMIT * np.maximum(within, _TINY)).all())
+        home = next(near, None)
+        if home is None:
+            groups.append([chain])
+        else:
+            home.append(chain)
+    told = []
+    for group in groups:
+        loading = means[group].mean(axis=0)
+        top = int(np.abs(loading).argmax())
+        chains = ", ".join(str(chain + 1) for chain in group)
+        told.append(f"chain {chains}: {names[top] if names else f'benchmark {top + 1}'} loads {loading[top]:.2f}")
+    return "; ".join(told)
 
 
 def _worst(found: xr.Dataset, *, largest: bool) -> tuple[str, float]:

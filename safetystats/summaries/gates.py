@@ -68,7 +68,8 @@ def capability_checks(fit: CapabilityFit) -> list[Check]:
             found.mode_gap,
             MODE_LIMIT,
             True,
-            "a chain's mean loading from the mean of all, in sd within chains",
+            "a chain's mean loading from the mean of all, in sd within chains"
+            + (f"; chains sit in different modes: {found.modes}" if found.modes else ""),
         ),
     )
     return [check(name, value, limit, upper, why) for name, value, limit, upper, why in rows]
