@@ -104,7 +104,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
         pm.Deterministic("further", pt.stack(further, axis=1))
     return {
         "slope": total_sd * rho, "intercept": intercept, "icc": icc, "unique": total_sd**2 * left, "sign": sign,
-        "capability_icc": omega * data["shared"],
+        "capability_icc": omega * data["shared"], "capability_root": pt.sqrt(omega) * data["shared"],
         "further": [total_sd * loading for loading in further],
     }  # fmt: skip
 
@@ -115,7 +115,8 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
     omega, members = parts["capability_icc"], data["members"][:, :, None]
     alone = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
     together = pm.Normal("family_free", 0.0, 1.0, shape=size.n_families)
-    theta = pt.sqrt(omega) * (data["members"] * together[:, None]).sum(0) + pt.sqrt(1 - omega) * alone
+    # The root of the free variable, not of omega: at omega = 0 its gradient would not be finite.
+    theta = parts["capability_root"] * (data["members"] * together[:, None]).sum(0) + pt.sqrt(1 - omega) * alone
     pm.Deterministic("theta", parts["sign"] * theta)
     signal = parts["slope"] * theta[:, None]
     if size.n_further:
