@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from safetystats.inference.arrays import FactorSize
+from safetystats.inference.arrays import FactorSize, GraphKind
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
+from safetystats.inference.parameters import FactorDraws
 from safetystats.inference.store import FitStore
 from safetystats.specs import FactorSpec, Gates, SamplingPlan, read_spec
 from safetystats.tables.prepare import align, standardise
@@ -17,30 +19,47 @@ from safetystats.tables.table import ScoreTable
 
 FloatArray = npt.NDArray[np.float64]
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-SIZE = FactorSize(n_models=27, n_benchmarks=13, n_families=9)
-"""The one size that tests compile for: it holds ren2024 with one safety column."""
+
+INTEGRATED = GraphKind(evaluator="integrated", size=FactorSize(n_models=27, n_benchmarks=13, n_families=40))
+SAMPLED = GraphKind(
+    evaluator="sampled", size=FactorSize(n_models=27, n_benchmarks=13, n_families=9, n_further=2), noisy=True
+)
+"""The two graphs that tests compile: they hold ren2024 with one safety column, and everything a spec can ask for."""
 
 
-def default_spec() -> FactorSpec:
-    spec = read_spec("two-level", "factor")
+def read_factor(name: str) -> FactorSpec:
+    spec = read_spec(name, "factor")
     assert isinstance(spec, FactorSpec)
     return spec
 
 
-def quick_spec(draws: int = 500, **gates: float) -> FactorSpec:
-    """The default priors, a short run, and gates that a short run passes."""
-    return default_spec().model_copy(
+def default_spec() -> FactorSpec:
+    return read_factor("two-level")
+
+
+def quick(spec: FactorSpec, draws: int = 500, tune: int = 500, **gates: float) -> FactorSpec:
+    """The same model with a short run, and gates that a short run passes."""
+    return spec.model_copy(
         update={
-            "sampling": SamplingPlan(chains=4, draws=draws, tune=500, target_accept=0.9),
+            "sampling": SamplingPlan(chains=4, draws=draws, tune=tune, target_accept=0.9),
             "gates": Gates.model_validate({"ess": 40.0, "r_hat": 1.1, "divergences": 50, **gates}),
         }
     )
 
 
+def quick_spec(draws: int = 500, **gates: float) -> FactorSpec:
+    return quick(default_spec(), draws, **gates)
+
+
 def small_table(
-    *, seed: int = 11, safety: tuple[float, ...] = (0.6, 0.0, -0.5), missing: float = 0.1, n_models: int = 24
+    *,
+    seed: int = 11,
+    safety: tuple[float, ...] = (0.6, 0.0, -0.5),
+    missing: float = 0.1,
+    n_models: int = 24,
+    complete_capability: bool = False,
 ) -> tuple[ScoreTable, Truth]:
-    """One class, aligned and z-scored."""
+    """One class, aligned and z-scored; scores are missing everywhere, or in safety columns only."""
     table, truth = simulate_table(
         n_models=n_models,
         n_families=8,
@@ -50,10 +69,27 @@ def small_table(
         missing=missing,
         seed=seed,
     )
+    if complete_capability:
+        scores = table.scores.copy()
+        scores.iloc[:, :5] = truth.scores[:, :5]
+        table = table.replace(scores=scores)
     return standardise(align(table)), truth
 
 
-def fit_small(table: ScoreTable, spec: FactorSpec, folder: Path, seed: int = 5) -> tuple[CapabilityFit, SafetyFit]:
+def closed_table() -> tuple[ScoreTable, Truth]:
+    """Capability scores without gaps, safety scores with gaps: capability can be integrated out."""
+    return small_table(complete_capability=True)
+
+
+def fit_small(
+    table: ScoreTable, spec: FactorSpec, folder: Path, seed: int = 5, kind: GraphKind = INTEGRATED
+) -> tuple[CapabilityFit, SafetyFit]:
     store = FitStore(root=folder)
-    fit = fit_capability(table, spec, seed, SIZE, store)
-    return fit, fit_safety(fit, SIZE, store)
+    fit = fit_capability(table, spec, seed, kind, store)
+    return fit, fit_safety(fit, store)
+
+
+def repeated(draws: FactorDraws, times: int) -> FactorDraws:
+    """Every draw as often as asked, copies side by side."""
+    names = ("rho", "total_sd", "icc", "capability_icc", "intercept", "further")
+    return replace(draws, **{name: np.repeat(getattr(draws, name), times, axis=0) for name in names})

@@ -80,6 +80,36 @@ def test_divergences_and_energy() -> None:
     assert not energy.passes(Gates())
 
 
+def with_parameter(name: str, dims: tuple[str, ...], values: np.ndarray) -> xr.DataTree:
+    whole = tree(clean())
+    posterior = whole["posterior"].to_dataset()
+    posterior[name] = (("chain", "draw", *dims), values)
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": whole["sample_stats"].to_dataset()})
+
+
+def test_loadings_known_up_to_sign_and_order_are_not_looked_at() -> None:
+    """Chains with the further factor turned round agree; the same in a loading on capability would not pass."""
+    further = np.random.default_rng(6).normal(0.6, 0.05, size=(4, DRAWS, 2, 1))
+    further[:2] *= -1
+    assert convergence(with_parameter("further", ("benchmark", "factor"), further)) == convergence(tree(clean()))
+    assert not convergence(tree(further[..., 0])).passes(Gates())
+
+
+@pytest.mark.parametrize(("name", "dims"), [("icc", ("benchmark",)), ("capability_icc", ())])
+def test_what_is_fixed_at_zero_is_not_looked_at(name: str, dims: tuple[str, ...]) -> None:
+    """A spec without families has no kappa and no omega; a constant that is not zero is a fault."""
+    zeros = np.zeros((4, DRAWS, 2)[: 2 + len(dims)])
+    assert convergence(with_parameter(name, dims, zeros)) == convergence(tree(clean()))
+    stuck = zeros.copy()
+    stuck[0] = 0.5  # one chain left zero
+    with np.errstate(all="ignore"):
+        constant = convergence(with_parameter(name, dims, zeros + 0.3))
+        found = convergence(with_parameter(name, dims, stuck))
+    assert not constant.passes(Gates())
+    assert not found.passes(Gates())
+    assert found.r_hat_of.startswith(name)
+
+
 def test_few_effective_draws_fail() -> None:
     rng = np.random.default_rng(3)
     walk = np.zeros((4, DRAWS, 2))

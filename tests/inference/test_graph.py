@@ -1,182 +1,467 @@
-"""The graph's density against explicit covariance matrices, its gradient, and the sign rule."""
+"""Densities of both graphs against explicit covariance matrices, against each other, and the sign rule.
+
+PyMC evaluates the graphs as they are written, without numba and without rewrites that could hide a fault. Data and
+priors are set on graphs that are built once for the whole module.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pymc as pm
 import pytest
-from factor_data import FloatArray, default_spec
+from factor_data import FloatArray, default_spec, repeated
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from safetystats.inference.arrays import FactorArrays, FactorSize, factor_arrays
+from safetystats.inference.arrays import FactorSize, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
-from safetystats.specs import BetaPrior, FactorPriors
+from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
+from safetystats.inference.parameters import FactorData, FactorDraws
+from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
 
-ROUNDING = 1e-8
-"""Log densities are of the order of 1e2 to 1e4; both routes carry about 1e-13 of that."""
-CONSTANTS = 1e-6
-"""PyMC holds some normalising constants in single precision (measured: 4e-7); they matter to nothing."""
-TINY = FactorSize(n_models=9, n_benchmarks=4, n_families=5)
+ROUNDING = 1e-7
+"""Differences of log densities, which are of the order of 1e2 to 1e4; both routes carry about 1e-12 of that."""
+CONSTANTS = 1e-5
+"""PyMC holds some normalising constants in single precision (measured: 2e-6); they matter to nothing."""
 PLAIN = Mode(linker="py", optimizer="fast_compile")
-"""No numba: the graph as it is written, without rewrites that could hide a fault."""
+
+Point = dict[str, FloatArray]
+DEFAULT = default_spec().priors
+OTHER = FactorPriors(
+    capability_loading=BetaPrior(family="beta", alpha=4.0, beta=1.5),
+    loading=BetaPrior(family="beta", alpha=1.3, beta=2.5),
+    total_sd=LogNormalPrior(family="lognormal", mu=0.2, sigma=0.7),
+    icc=BetaPrior(family="beta", alpha=2.0, beta=1.2),
+    capability_icc=BetaPrior(family="beta", alpha=1.5, beta=4.0),
+    intercept=NormalPrior(family="normal", mu=-0.3, sigma=1.7),
+    further_loading=BetaPrior(family="beta", alpha=2.0, beta=5.0),
+)
+PRIORS = {"default": DEFAULT, "other": OTHER}
 
 
-def tilted() -> FactorPriors:
-    return default_spec().priors.model_copy(update={"loading": BetaPrior(family="beta", alpha=4.0, beta=1.5)})
+@dataclass(kw_only=True)
+class Density:
+    """Log density of one graph, and how often a graph was built for it."""
+
+    kind: GraphKind
+    graph: pm.Model = field(init=False)
+    evaluate: Callable[[Point], float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.graph = factor_graph(self.kind)
+        self.evaluate = self.graph.compile_fn(self.graph.logp(jacobian=False), mode=PLAIN)
+
+    def set(self, data: FactorData, priors: FactorPriors, structure: Structure) -> Callable[[Point], float]:
+        """Set data and priors; nothing is built again."""
+        with self.graph:
+            pm.set_data(arrays_for(self.kind, data, priors, structure))
+        return lambda point: float(self.evaluate(point))
 
 
-def tiny_data() -> tuple[FloatArray, np.ndarray]:
-    """Seven models, three families, three benchmarks; a family unseen on the second, one model unseen on the third."""
+def arrays_for(kind: GraphKind, data: FactorData, priors: FactorPriors, structure: Structure) -> dict[str, FloatArray]:
+    arrays = prior_data(priors, structure.anchors, kind.size)
+    if kind.evaluator == "integrated":
+        return arrays | integrated_data(data.values, data.families, structure, kind)
+    return arrays | sampled_data(data.values, data.families, data.noise, structure, kind)
+
+
+ROOMY = FactorSize(n_models=9, n_benchmarks=4, n_families=5)
+"""Room for two more models, one more benchmark and two more families than the data have."""
+PLAIN_KIND = GraphKind(evaluator="sampled", size=ROOMY)
+RICH_KIND = GraphKind(evaluator="sampled", size=replace(ROOMY, n_further=2), noisy=True)
+CLOSED_KIND = GraphKind(evaluator="integrated", size=ROOMY)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Density:
+    return Density(kind=PLAIN_KIND)
+
+
+@pytest.fixture(scope="module")
+def rich() -> Density:
+    return Density(kind=RICH_KIND)
+
+
+@pytest.fixture(scope="module")
+def closed() -> Density:
+    return Density(kind=CLOSED_KIND)
+
+
+def tiny_data(*, gaps: bool = False, noise: bool = False) -> FactorData:
+    """Seven models, three families, three benchmarks; gaps leave a family unseen on the second benchmark."""
     rng = np.random.default_rng(3)
     values = rng.normal(size=(7, 3))
-    values[4:6, 1] = np.nan
-    values[0, 2] = np.nan
-    return values, np.array([0, 0, 0, 1, 2, 2, 1])
+    error = rng.uniform(0.05, 0.4, size=(7, 3)) if noise else np.zeros((7, 3))
+    if gaps:
+        values[4:6, 1] = np.nan
+        values[0, 2] = np.nan
+    return FactorData(values=values, families=np.array([0, 0, 0, 1, 2, 2, 1]), noise=error)
 
 
-def padded(values: FloatArray, families: np.ndarray) -> FactorArrays:
-    return factor_arrays(values, families, np.array([True, True, False]), TINY)
+def structure(n_further: int = 0, families: bool = True) -> Structure:
+    """Two capability benchmarks and one other; one further factor on both, a second on the first alone."""
+    pattern = np.array([[1, 1], [1, 0], [0, 0]], dtype=bool)[:, :n_further]
+    return Structure(anchors=np.array([True, True, False]), pattern=pattern, families=families)
 
 
-def graph_with(priors: FactorPriors, arrays: FactorArrays, size: FactorSize = TINY) -> pm.Model:
-    graph = factor_graph(priors, size)
-    with graph:
-        pm.set_data(arrays.as_data())
-    return graph
-
-
-def random_point(rng: np.random.Generator, size: FactorSize = TINY) -> dict[str, FloatArray]:
+def random_point(rng: np.random.Generator, kind: GraphKind) -> Point:
     """A point in the space the sampler moves in."""
-    k = size.n_benchmarks
-    return {
+    size, k = kind.size, kind.size.n_benchmarks
+    point: Point = {
         "loading_unit_logodds__": rng.normal(0.5, 1.5, size=k),
         "total_sd_log__": rng.normal(0.0, 0.7, size=k),
         "icc_logodds__": rng.normal(-1.0, 1.5, size=k),
+        "capability_icc_logodds__": np.asarray(rng.normal(0.0, 1.5)),
         "intercept": rng.normal(size=k),
-        "theta_free": rng.normal(size=size.n_models),
     }
+    if size.n_further:
+        point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=(k, size.n_further))
+    if kind.evaluator == "sampled":
+        point["theta_free"] = rng.normal(size=size.n_models)
+        point["family_free"] = rng.normal(size=size.n_families)
+        if size.n_further:
+            point["further_free"] = rng.normal(size=(size.n_models, size.n_further))
+    return point
 
 
-def log_density(graph: pm.Model) -> Callable[[dict[str, FloatArray]], float]:
-    compiled = graph.compile_fn(graph.logp(jacobian=False), mode=PLAIN)
-    return lambda point: float(compiled(point))
+def parameters(point: Mapping[str, FloatArray], plan: Structure, k: int) -> FactorDraws:
+    """Parameters of the first k benchmarks as one draw, before the sign rule."""
+    rho = 2 * special.expit(point["loading_unit_logodds__"][:k]) - 1
+    further = np.zeros((k, plan.pattern.shape[1]))
+    left = 1 - rho**2
+    for j in range(plan.pattern.shape[1]):
+        partial = plan.pattern[:, j] * (2 * special.expit(point["further_unit_logodds__"][:k, j]) - 1)
+        further[:, j] = partial * np.sqrt(left)
+        left = left - further[:, j] ** 2
+    return FactorDraws(
+        rho=rho[None],
+        total_sd=np.exp(point["total_sd_log__"][None, :k]),
+        icc=plan.families * special.expit(point["icc_logodds__"][None, :k]),
+        capability_icc=plan.families * special.expit(point["capability_icc_logodds__"])[None],
+        intercept=point["intercept"][None, :k],
+        further=further[None],
+    )
 
 
-def by_hand(
-    point: dict[str, FloatArray], values: FloatArray, families: np.ndarray, priors: FactorPriors, n_anchors: int
-) -> float:
-    """Return the log density from explicit covariance matrices, one multivariate normal per family and benchmark."""
-    unit = special.expit(point["loading_unit_logodds__"])
-    s = np.exp(point["total_sd_log__"])
-    kappa = special.expit(point["icc_logodds__"])
-    alpha, theta = point["intercept"], point["theta_free"]
-    rho = 2 * unit - 1
-    turned = unit if rho[:n_anchors].sum() >= 0 else 1 - unit
-    total = stats.beta.logpdf(turned, priors.loading.alpha, priors.loading.beta).sum()
+def prior_by_hand(point: Point, priors: FactorPriors, plan: Structure, kind: GraphKind) -> float:
+    """Log prior of all variables, padded ones with them, from scipy."""
+    unit, n_anchors = special.expit(point["loading_unit_logodds__"]), len(plan.anchors)
+    anchors = np.zeros(kind.size.n_benchmarks, dtype=bool)
+    anchors[:n_anchors] = plan.anchors
+    turned = unit if (2 * unit - 1)[anchors].sum() >= 0 else 1 - unit
+    own = [priors.capability_loading if anchor else priors.loading for anchor in anchors]
+    total = sum(stats.beta.logpdf(u, p.alpha, p.beta) for u, p in zip(turned, own, strict=True))
+    s, kappa = np.exp(point["total_sd_log__"]), special.expit(point["icc_logodds__"])
+    omega = special.expit(point["capability_icc_logodds__"])
     total += stats.lognorm.logpdf(s, priors.total_sd.sigma, scale=np.exp(priors.total_sd.mu)).sum()
     total += stats.beta.logpdf(kappa, priors.icc.alpha, priors.icc.beta).sum()
-    total += stats.norm.logpdf(alpha, priors.intercept.mu, priors.intercept.sigma).sum()
-    total += stats.norm.logpdf(theta).sum()
-    for b in range(values.shape[1]):
-        unique = s[b] ** 2 * (1 - rho[b] ** 2)
-        for f in np.unique(families):
-            rows = np.flatnonzero((families == f) & np.isfinite(values[:, b]))
-            if len(rows):
-                covariance = np.full((len(rows), len(rows)), kappa[b] * unique) + np.eye(len(rows)) * (
-                    (1 - kappa[b]) * unique
-                )
-                mean = alpha[b] + s[b] * rho[b] * theta[rows]
-                total += stats.multivariate_normal.logpdf(values[rows, b], mean, covariance)
+    total += stats.beta.logpdf(omega, priors.capability_icc.alpha, priors.capability_icc.beta)
+    total += stats.norm.logpdf(point["intercept"], priors.intercept.mu, priors.intercept.sigma).sum()
+    if "further_unit_logodds__" in point:
+        share = special.expit(point["further_unit_logodds__"])
+        total += stats.beta.logpdf(share, priors.further_loading.alpha, priors.further_loading.beta).sum()
+    for name in ("theta_free", "family_free", "further_free"):
+        total += stats.norm.logpdf(point[name]).sum() if name in point else 0.0
     return float(total)
 
 
-@pytest.mark.parametrize("priors", [default_spec().priors, tilted()], ids=["symmetric", "tilted"])
-def test_density_equals_explicit_normals(priors: FactorPriors) -> None:
-    values, families = tiny_data()
-    found = log_density(graph_with(priors, padded(values, families)))
+def capability(point: Point, data: FactorData, one: FactorDraws) -> FloatArray:
+    omega, n = one.capability_icc[0], len(data.families)
+    together = np.sqrt(omega) * point["family_free"][data.families]
+    return np.asarray(together + np.sqrt(1 - omega) * point["theta_free"][:n])
+
+
+def given_capability(point: Point, data: FactorData, plan: Structure) -> float:
+    """Log likelihood given capability and further factors: one normal vector per family and benchmark."""
+    one, (n, k), total = parameters(point, plan, data.values.shape[1]), data.values.shape, 0.0
+    theta = capability(point, data, one)
+    factors = theta[:, None]
+    if plan.pattern.shape[1]:
+        factors = np.column_stack([theta, point["further_free"][:n, : plan.pattern.shape[1]]])
+    mean = one.intercept[0] + factors @ one.loadings[0].T
+    for b, f in itertools.product(range(k), np.unique(data.families)):
+        rows = np.flatnonzero((data.families == f) & np.isfinite(data.values[:, b]))
+        if len(rows):
+            v, kappa = one.unique[0, b], one.icc[0, b]
+            covariance = np.full((len(rows), len(rows)), kappa * v) + np.diag((1 - kappa) * v + data.noise[rows, b])
+            total += stats.multivariate_normal.logpdf(data.values[rows, b], mean[rows, b], covariance)
+    return float(total)
+
+
+def without_capability(point: Point, data: FactorData, plan: Structure) -> float:
+    """Log likelihood with all latent variables integrated out: one normal vector for all cells."""
+    (n, k), one = data.values.shape, parameters(point, plan, data.values.shape[1])
+    same = data.families[:, None] == data.families
+    theta = one.capability_icc[0] * same + (1 - one.capability_icc[0]) * np.eye(n)
+    slope = one.total_sd[0] * one.rho[0]
+    residual = np.zeros((n, k, n, k))
+    for b in range(k):
+        v, kappa = one.unique[0, b], one.icc[0, b]
+        residual[:, b, :, b] = kappa * v * same + (1 - kappa) * v * np.eye(n)
+    covariance = np.einsum("mn,b,c->mbnc", theta, slope, slope) + residual
+    mean = np.broadcast_to(one.intercept[0], (n, k)).ravel()
+    return float(stats.multivariate_normal.logpdf(data.values.ravel(), mean, covariance.reshape(n * k, n * k)))
+
+
+CASES = {
+    "complete": ("plain", {}, {}),
+    "gaps": ("plain", {"gaps": True}, {}),
+    "no families": ("plain", {"gaps": True}, {"families": False}),
+    "noise": ("rich", {"gaps": True, "noise": True}, {}),
+    "noise, no families": ("rich", {"noise": True}, {"families": False}),
+    "one further factor of two": ("rich", {"gaps": True}, {"n_further": 1}),
+    "two further factors": ("rich", {}, {"n_further": 2}),
+    "two further factors, noise": ("rich", {"gaps": True, "noise": True}, {"n_further": 2}),
+    "integrated": ("closed", {}, {}),
+    "integrated, no families": ("closed", {}, {"families": False}),
+}
+
+
+@pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_density_equals_explicit_normals(
+    case: tuple[str, dict[str, bool], dict[str, int]], priors: FactorPriors, request: pytest.FixtureRequest
+) -> None:
+    density: Density = request.getfixturevalue(case[0])
+    data, plan = tiny_data(**case[1]), structure(**case[2])
+    found = density.set(data, priors, plan)
     rng = np.random.default_rng(7)
-    points = [random_point(rng) for _ in range(8)]
+    points = [random_point(rng, density.kind) for _ in range(6)]
     points += [{**p, "loading_unit_logodds__": -p["loading_unit_logodds__"]} for p in points[:3]]
+    likelihood = without_capability if density.kind.evaluator == "integrated" else given_capability
     got = np.array([found(p) for p in points])
-    expected = np.array([by_hand(p, values, families, priors, n_anchors=2) for p in points])
+    expected = np.array([prior_by_hand(p, priors, plan, density.kind) + likelihood(p, data, plan) for p in points])
     np.testing.assert_allclose(np.diff(got), np.diff(expected), rtol=0, atol=ROUNDING)
     np.testing.assert_allclose(got, expected, rtol=0, atol=CONSTANTS)
 
 
-def test_padding_follows_the_prior_and_nothing_else() -> None:
-    """Without scores the density is the prior's; moving padded parameters changes it by their prior alone."""
-    priors = default_spec().priors
-    values, families = tiny_data()
-    blank = log_density(graph_with(priors, padded(np.full_like(values, np.nan), families)))
-    full = log_density(graph_with(priors, padded(values, families)))
-    rng = np.random.default_rng(8)
-    point = random_point(rng)
-    other = random_point(rng)
-    moved = {
-        name: np.where(np.arange(len(v)) >= (7 if name == "theta_free" else 3), other[name], v)
-        for name, v in point.items()
+def test_numbers_change_without_building_anew(closed: Density, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of each prior, the data and the families reach a density that was compiled before."""
+    monkeypatch.setattr(pm, "Model", None)
+    data, plan, point = tiny_data(), structure(), random_point(np.random.default_rng(5), CLOSED_KIND)
+    other = replace(data, values=data.values + 0.1)
+    seen = {closed.set(data, DEFAULT, plan)(point), closed.set(other, DEFAULT, plan)(point)}
+    seen.add(closed.set(data, DEFAULT, structure(families=False))(point))
+    names = ("capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept")
+    for name in names:
+        prior = getattr(DEFAULT, name)
+        for number in set(type(prior).model_fields) - {"family", "reason"}:
+            moved = prior.model_copy(update={number: getattr(prior, number) + 0.25})
+            seen.add(closed.set(data, DEFAULT.model_copy(update={name: moved}), plan)(point))
+    assert len(seen) == 3 + 2 * len(names)
+
+
+@pytest.mark.parametrize("name", ["rich", "closed"])
+def test_padding_follows_the_prior_and_nothing_else(name: str, request: pytest.FixtureRequest) -> None:
+    """Moving all that is padded changes the density by its prior alone, under a prior that would show it."""
+    density: Density = request.getfixturevalue(name)
+    data, rng = tiny_data(), np.random.default_rng(8)
+    plan = structure(n_further=1 if name == "rich" else 0)
+    found = density.set(data, OTHER, plan)
+    point, other = random_point(rng, density.kind), random_point(rng, density.kind)
+    moved = {key: values.copy() for key, values in point.items()}
+    for key, values in moved.items():
+        start = {"theta_free": 7, "family_free": 3, "further_free": 7}.get(key, 3)
+        if values.ndim:
+            values[start:] = other[key][start:]
+        if key in ("further_unit_logodds__", "further_free"):
+            values[:, 1] = other[key][:, 1]
+    prior = [prior_by_hand(p, OTHER, plan, density.kind) for p in (point, moved)]
+    assert abs(prior[1] - prior[0]) > 1
+    assert found(moved) - found(point) == pytest.approx(prior[1] - prior[0], abs=ROUNDING)
+
+
+def test_without_scores_the_density_is_the_prior(plain: Density) -> None:
+    data = tiny_data()
+    blank = replace(data, values=np.full_like(data.values, np.nan))
+    point = random_point(np.random.default_rng(8), PLAIN_KIND)
+    expected = prior_by_hand(point, OTHER, structure(), PLAIN_KIND)
+    assert plain.set(blank, OTHER, structure())(point) == pytest.approx(expected, abs=CONSTANTS)
+
+
+@pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
+@pytest.mark.parametrize("name", ["plain", "rich", "closed"])
+def test_density_is_symmetric_under_a_joint_change_of_sign(
+    name: str, priors: FactorPriors, request: pytest.FixtureRequest
+) -> None:
+    """This is what makes turning each draw exact, under priors that are not symmetric themselves."""
+    density: Density = request.getfixturevalue(name)
+    found = density.set(tiny_data(gaps=name != "closed"), priors, structure(n_further=2 if name == "rich" else 0))
+    point = random_point(np.random.default_rng(9), density.kind)
+    turned = {"loading_unit_logodds__", "theta_free", "family_free"} & set(point)
+    mirrored = {key: -values if key in turned else values for key, values in point.items()}
+    assert found(mirrored) == pytest.approx(found(point), abs=ROUNDING)
+    lone = {**point, "loading_unit_logodds__": -point["loading_unit_logodds__"]}
+    if name != "closed":
+        assert abs(found(lone) - found(point)) > 100 * ROUNDING
+
+
+def latent_names(kind: GraphKind) -> list[str]:
+    return ["theta_free", "family_free", *(["further_free"] if kind.size.n_further else [])]
+
+
+def latent_normal(found: Callable[[Point], float], point: Point, names: list[str]) -> tuple[float, FloatArray, Point]:
+    """Integrate a density over its latent variables, in which it is exactly normal, from its values alone.
+
+    Returns the log integral, the covariance of the latent variables, and the point with their mean put in.
+    """
+    shapes = [point[name].shape for name in names]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    d = int(ends[-1])
+
+    def at(z: FloatArray) -> Point:
+        parts = np.split(z, ends[:-1])
+        return {**point, **{n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}}
+
+    eye, zero = np.eye(d), found(at(np.zeros(d)))
+    up, down = (np.array([found(at(sign * row)) for row in eye]) for sign in (1.0, -1.0))
+    hessian = np.diag(up + down - 2 * zero)
+    for i, j in itertools.combinations(range(d), 2):
+        hessian[i, j] = hessian[j, i] = found(at(eye[i] + eye[j])) - up[i] - up[j] + zero
+    covariance = np.linalg.inv(-hessian)
+    mean = covariance @ (up - down) / 2
+    log_integral = found(at(mean)) + d / 2 * np.log(2 * np.pi) + np.linalg.slogdet(covariance)[1] / 2
+    return log_integral, covariance, at(mean)
+
+
+def third_opinion(point: Point, data: FactorData, priors: FactorPriors, plan: Structure) -> float:
+    """Log density of the parameters and the scores from `safetystats.inference.marginal`, without padding.
+
+    Its priors are those of correlations, the graphs' those of (correlation + 1) / 2: log 2 for each.
+    """
+    one = parameters(point, plan, data.values.shape[1])
+    terms = log_prior_terms(one, priors, plan.anchors).values()
+    halved = data.values.shape[1] + int(plan.pattern.sum())
+    return float(sum(term[0] for term in terms) + family_log_likelihood(one, data).sum() + halved * np.log(2))
+
+
+def positive(point: Point) -> Point:
+    """The same point on the side of the sign rule where the priors are stated."""
+    return {**point, "loading_unit_logodds__": np.abs(point["loading_unit_logodds__"])}
+
+
+@pytest.fixture(scope="module")
+def tight() -> dict[str, Density]:
+    """Graphs without padding, so that all three opinions are about the same variables."""
+    size = FactorSize(n_models=7, n_benchmarks=3, n_families=3)
+    return {
+        "closed": Density(kind=GraphKind(evaluator="integrated", size=size)),
+        "plain": Density(kind=GraphKind(evaluator="sampled", size=size)),
+        "rich": Density(kind=GraphKind(evaluator="sampled", size=replace(size, n_further=1), noisy=True)),
     }
-    prior = [by_hand(p, np.zeros((7, 0)), families, priors, 2) for p in (point, moved)]
-    assert blank(point) == pytest.approx(prior[0], abs=CONSTANTS)
-    assert full(moved) - full(point) == pytest.approx(prior[1] - prior[0], abs=ROUNDING)
 
 
-def test_density_is_symmetric_under_a_joint_change_of_sign() -> None:
-    """This is what makes turning each draw exact, for a tilted prior too."""
-    values, families = tiny_data()
-    for priors in (default_spec().priors, tilted()):
-        found = log_density(graph_with(priors, padded(values, families)))
-        point = random_point(np.random.default_rng(9))
-        mirrored = {**point, **{name: -point[name] for name in ("loading_unit_logodds__", "theta_free")}}
-        assert found(mirrored) == pytest.approx(found(point), abs=ROUNDING)
+@pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
+def test_two_evaluators_have_one_posterior(tight: dict[str, Density], priors: FactorPriors) -> None:
+    """The sampled density integrated over capability is the integrated density, and both are the marginal density."""
+    data, plan = tiny_data(), structure()
+    sampled, closed = (tight[name].set(data, priors, plan) for name in ("plain", "closed"))
+    rng = np.random.default_rng(12)
+    for _ in range(3):
+        point = positive(random_point(rng, tight["plain"].kind))
+        log_integral, _, _ = latent_normal(sampled, point, latent_names(tight["plain"].kind))
+        own = closed({key: values for key, values in point.items() if not key.endswith("_free")})
+        assert log_integral == pytest.approx(own, abs=CONSTANTS)
+        assert own == pytest.approx(third_opinion(point, data, priors, plan), abs=CONSTANTS)
 
 
-def test_gradient_is_finite_far_out() -> None:
-    values, families = tiny_data()
-    graph = graph_with(tilted(), padded(values, families))
-    gradient = graph.compile_fn(graph.dlogp(), mode=PLAIN)
-    k = TINY.n_benchmarks
-    for loading, log_sd, icc in itertools.product((-25.0, 25.0), (-8.0, 8.0), (-25.0, 25.0)):
+@pytest.mark.parametrize("asked", [{"gaps": True}, {"gaps": True, "noise": True}], ids=["gaps", "gaps and noise"])
+def test_further_factors_integrate_to_the_marginal_density(tight: dict[str, Density], asked: dict[str, bool]) -> None:
+    plan = Structure(anchors=np.array([True, True, False]), pattern=np.array([[True], [True], [True]]))
+    data, kind = tiny_data(**asked), tight["rich"].kind
+    found = tight["rich"].set(data, OTHER, plan)
+    point = positive(random_point(np.random.default_rng(13), kind))
+    log_integral, _, _ = latent_normal(found, point, latent_names(kind))
+    assert log_integral == pytest.approx(third_opinion(point, data, OTHER, plan), abs=CONSTANTS)
+
+
+@pytest.mark.parametrize("families", [True, False], ids=["families", "no families"])
+def test_capability_is_drawn_from_its_exact_conditional_distribution(tight: dict[str, Density], families: bool) -> None:
+    """Mean and covariance of draws against those of the sampled graph, at two points taken in turn."""
+    data, plan, kind = tiny_data(), structure(families=families), tight["plain"].kind
+    found = tight["plain"].set(data, DEFAULT, plan)
+    rng, times = np.random.default_rng(14), 40_000
+    points = [positive(random_point(rng, kind)) for _ in range(2)]
+    singles = [parameters(point, plan, 3) for point in points]
+    names = ("rho", "total_sd", "icc", "capability_icc", "intercept", "further")
+    both = FactorDraws(**{name: np.concatenate([getattr(one, name) for one in singles]) for name in names})
+    drawn = draw_capability(repeated(both, times), data, np.random.default_rng(15)).reshape(2, times, 7)
+    for one, point, theta in zip(singles, points, drawn, strict=True):
+        _, covariance, mean = latent_normal(found, point, latent_names(kind))
+        omega = one.capability_icc[0]
+        turn = np.hstack([np.sqrt(1 - omega) * np.eye(7), np.sqrt(omega) * np.eye(3)[data.families]])
+        exact = turn @ covariance @ turn.T
+        sd = np.sqrt(np.diag(exact))
+        # Five Monte Carlo errors of 40 000 independent draws, each in units of the exact sd.
+        limit = 5 / np.sqrt(times)
+        assert (np.abs(theta.mean(0) - capability(mean, data, one)) < limit * sd).all()
+        gap = np.abs(np.cov(theta.T) - exact) / np.outer(sd, sd)
+        assert (gap < np.sqrt(2) * limit).all()
+        assert (np.abs(exact / np.outer(sd, sd) - np.eye(7)) > 10 * limit).any() == families
+
+
+def test_capability_is_not_drawn_where_its_distribution_is_another() -> None:
+    data, plan = tiny_data(), structure()
+    one = parameters(random_point(np.random.default_rng(1), RICH_KIND), plan, 3)
+    two = parameters(random_point(np.random.default_rng(1), RICH_KIND), structure(n_further=1), 3)
+    rng = np.random.default_rng(2)
+    for draws, given in ((one, tiny_data(gaps=True)), (one, tiny_data(noise=True)), (two, data)):
+        with pytest.raises(ValueError, match="needs complete data, no known sampling error and one factor"):
+            draw_capability(draws, given, rng)
+
+
+@pytest.mark.parametrize("name", ["plain", "rich", "closed"])
+def test_gradient_is_finite_far_out(name: str, request: pytest.FixtureRequest) -> None:
+    density: Density = request.getfixturevalue(name)
+    density.set(tiny_data(gaps=name != "closed"), OTHER, structure(n_further=2 if name == "rich" else 0))
+    gradient = density.graph.compile_fn(density.graph.dlogp(), mode=PLAIN)
+    start = random_point(np.random.default_rng(3), density.kind)
+    for loading, log_sd, icc, omega in itertools.product((-25.0, 25.0), (-8.0, 8.0), (-25.0, 25.0), (-25.0, 25.0)):
         point = {
-            "loading_unit_logodds__": np.full(k, loading),
-            "total_sd_log__": np.full(k, log_sd),
-            "icc_logodds__": np.full(k, icc),
-            "intercept": np.full(k, 10.0),
-            "theta_free": np.linspace(-6, 6, TINY.n_models),
+            **{key: 3 * values for key, values in start.items()},
+            "loading_unit_logodds__": np.full(4, loading),
+            "total_sd_log__": np.full(4, log_sd),
+            "icc_logodds__": np.full(4, icc),
+            "capability_icc_logodds__": np.asarray(omega),
+            "intercept": np.full(4, 10.0),
         }
-        assert np.isfinite(gradient(point)).all(), (loading, log_sd, icc)
+        assert np.isfinite(gradient(point)).all(), (loading, log_sd, icc, omega)
 
 
 def test_tilted_prior_equals_importance_sampling_under_the_constraint() -> None:
     """A tiny problem: the graph's density and the sign rule against the prior cut to sum(rho) > 0."""
     size = FactorSize(n_models=3, n_benchmarks=2, n_families=2)
-    priors = default_spec().priors.model_copy(update={"loading": BetaPrior(family="beta", alpha=3.0, beta=1.5)})
+    priors = DEFAULT.model_copy(update={"capability_loading": BetaPrior(family="beta", alpha=3.0, beta=1.5)})
     values, families = np.array([[-1.2, 0.9], [0.1, -0.4], [1.1, 0.3]]), np.array([0, 0, 1])
-    arrays = factor_arrays(values, families, np.ones(2, dtype=bool), size)
-    found = log_density(graph_with(priors, arrays, size))
-    rng = np.random.default_rng(21)
+    data = FactorData(values=values, families=families, noise=np.zeros((3, 2)))
+    plan = Structure(anchors=np.ones(2, dtype=bool), pattern=np.zeros((2, 0), dtype=bool))
+    found = Density(kind=GraphKind(evaluator="integrated", size=size)).set(data, priors, plan)
+    rng, same = np.random.default_rng(21), families[:, None] == families
 
     def draw(n: int, a: float, b: float) -> dict[str, FloatArray]:
+        own = priors.total_sd, priors.icc
         return {
             "unit": rng.beta(a, b, size=(n, 2)),
-            "s": rng.lognormal(0, 0.5, size=(n, 2)),
-            "kappa": rng.beta(1, 3, size=(n, 2)),
+            "s": rng.lognormal(own[0].mu, own[0].sigma, size=(n, 2)),
+            "kappa": rng.beta(own[1].alpha, own[1].beta, size=(n, 2)),
+            "omega": rng.uniform(size=n),
             "alpha": rng.normal(size=(n, 2)),
-            "theta": rng.normal(size=(n, 3)),
         }
 
     def likelihood(p: dict[str, FloatArray]) -> FloatArray:
-        rho, total = 2 * p["unit"] - 1, np.zeros(len(p["unit"]))
+        """Log likelihood given capability, which is drawn from its prior."""
+        n, omega = len(p["unit"]), p["omega"][:, None]
+        theta = np.sqrt(omega) * rng.normal(size=(n, 2))[:, families] + np.sqrt(1 - omega) * rng.normal(size=(n, 3))
+        rho, total = 2 * p["unit"] - 1, np.zeros(n)
         for b in range(2):
             unique, kappa = p["s"][:, b] ** 2 * (1 - rho[:, b] ** 2), p["kappa"][:, b]
-            error = values[:, b] - p["alpha"][:, [b]] - (p["s"] * rho)[:, [b]] * p["theta"]
-            cov = unique[:, None, None] * (
-                kappa[:, None, None] * (families[:, None] == families) + (1 - kappa)[:, None, None] * np.eye(3)
-            )
+            error = values[:, b] - p["alpha"][:, [b]] - (p["s"] * rho)[:, [b]] * theta
+            cov = unique[:, None, None] * (kappa[:, None, None] * same + (1 - kappa)[:, None, None] * np.eye(3))
             total += -0.5 * (
                 np.linalg.slogdet(cov)[1] + (error * np.linalg.solve(cov, error[..., None])[..., 0]).sum(1)
             )
@@ -188,36 +473,59 @@ def test_tilted_prior_equals_importance_sampling_under_the_constraint() -> None:
         mean = w @ rho
         return mean, np.sqrt((w**2) @ (rho - mean) ** 2)
 
-    brute = draw(200_000, 3.0, 1.5)
+    brute = draw(100_000, 3.0, 1.5)
     rho = 2 * brute["unit"] - 1
     kept = rho.sum(1) > 0
     expected, error = estimate(rho[kept], likelihood(brute)[kept])
 
-    n = 4000
+    n = 1500
     start = draw(n, 2.0, 2.0)
-    density = np.array(
-        [
-            found(
-                {
-                    "loading_unit_logodds__": special.logit(start["unit"][i]),
-                    "total_sd_log__": np.log(start["s"][i]),
-                    "icc_logodds__": special.logit(start["kappa"][i]),
-                    "intercept": start["alpha"][i],
-                    "theta_free": start["theta"][i],
-                }
-            )
-            for i in range(n)
-        ]
-    )
-    proposal = (
-        stats.beta.logpdf(start["unit"], 2, 2).sum(1)
-        + stats.lognorm.logpdf(start["s"], 0.5).sum(1)
-        + stats.beta.logpdf(start["kappa"], 1, 3).sum(1)
-        + stats.norm.logpdf(start["alpha"]).sum(1)
-        + stats.norm.logpdf(start["theta"]).sum(1)
-    )
+    proposal = stats.beta.logpdf(start["unit"], 2, 2).sum(1)
+    density = np.empty(n)
+    for i in range(n):
+        point = {
+            "loading_unit_logodds__": special.logit(start["unit"][i]),
+            "total_sd_log__": np.log(start["s"][i]),
+            "icc_logodds__": special.logit(start["kappa"][i]),
+            "capability_icc_logodds__": np.asarray(special.logit(start["omega"][i])),
+            "intercept": start["alpha"][i],
+        }
+        # Priors that were drawn from cancel against the proposal.
+        drawn_from = stats.lognorm.logpdf(start["s"][i], priors.total_sd.sigma).sum()
+        drawn_from += stats.beta.logpdf(start["kappa"][i], priors.icc.alpha, priors.icc.beta).sum()
+        drawn_from += stats.norm.logpdf(start["alpha"][i]).sum()
+        density[i] = found(point) - drawn_from
     free = 2 * start["unit"] - 1
     turned = np.where(free.sum(1) >= 0, 1.0, -1.0)[:, None] * free
     got, own = estimate(turned, density - proposal)
     assert (own < 0.05).all()
     np.testing.assert_array_less(np.abs(got - expected), 4 * np.hypot(own, error))
+
+
+def test_data_that_do_not_fit_are_refused() -> None:
+    kind = GraphKind(evaluator="sampled", size=FactorSize(n_models=3, n_benchmarks=2, n_families=2))
+    closed = replace(kind, evaluator="integrated")
+    families, good, none = np.array([0, 1, 1]), np.zeros((3, 2)), np.zeros((3, 2))
+
+    def plan(k: int, n_further: int = 0) -> Structure:
+        return Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, n_further), dtype=bool))
+
+    assert sampled_data(good, families, none, plan(2), kind)["counts"].tolist() == [[1, 1], [2, 2]]
+    assert integrated_data(good, families, plan(2), closed)["n_contrasts"] == 1
+    for values, codes in (
+        (np.zeros((4, 2)), np.zeros(4, dtype=int)),
+        (np.zeros((3, 3)), families),
+        (good, np.array([0, 1, 2])),
+    ):
+        with pytest.raises(ValueError, match="do not fit into"):
+            sampled_data(values, codes, np.zeros_like(values), plan(values.shape[1]), kind)
+        if len(values) == 3:
+            with pytest.raises(ValueError, match="do not fit into"):
+                integrated_data(values, codes, plan(values.shape[1]), closed)
+    for pattern, noise in ((plan(2, 1), none), (plan(2), none + 0.1)):
+        with pytest.raises(ValueError, match="further factors or sampling error do not fit into"):
+            sampled_data(good, families, noise, pattern, kind)
+    with pytest.raises(ValueError, match="do not fit into"):
+        integrated_data(good, families, plan(2, 1), closed)
+    with pytest.raises(ValueError, match="only where no cell is missing"):
+        integrated_data(np.array([[0.0, np.nan]] * 3), families, plan(2), closed)
