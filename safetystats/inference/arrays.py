@@ -33,8 +33,8 @@ class GraphKind:
     Attributes
     ----------
     evaluator : {"sampled", "integrated"}
-        Capability is a variable that is sampled, which allows missing cells, further factors and known sampling error;
-        or it is integrated out in closed form, which needs complete data and one factor and is several times faster.
+        Factors are variables that are sampled, which allows missing cells and known sampling error; or they are
+        integrated out in closed form, which needs complete data and is several times faster.
     size : FactorSize
     noisy : bool
         Whether scores have a known sampling error.
@@ -156,7 +156,8 @@ def integrated_data(
     -------
     dict
         `cross` (n_benchmarks, n_benchmarks), `n_contrasts` (), `means` (n_families, n_benchmarks), `roots`
-        (n_families,): sqrt(n_f), zero where padded, `anchors`, `used` (n_benchmarks,), `shared` ().
+        (n_families,): sqrt(n_f), zero where padded, `anchors`, `used` (n_benchmarks,), `shared` (), and
+        `pattern` (n_benchmarks, n_further) where there are further factors.
 
     Raises
     ------
@@ -167,7 +168,7 @@ def integrated_data(
     n, k = values.shape
     if not np.isfinite(values).all():
         raise ValueError("capability can be integrated out only where no cell is missing")
-    if k > size.n_benchmarks or int(families.max()) >= size.n_families or structure.pattern.any():
+    if k > size.n_benchmarks or int(families.max()) >= size.n_families or structure.pattern.shape[1] > size.n_further:
         raise ValueError(f"data of shape {values.shape} do not fit into {kind}")
     counts = np.bincount(families, minlength=size.n_families).astype(np.float64)
     roots = np.sqrt(counts)
@@ -179,7 +180,7 @@ def integrated_data(
     cross[:k, :k] = inside.T @ inside
     used, anchors = np.zeros(size.n_benchmarks), np.zeros(size.n_benchmarks)
     used[:k], anchors[:k] = 1.0, structure.anchors
-    return {
+    data = {
         "cross": cross,
         "n_contrasts": np.asarray(n - (counts > 0).sum(), dtype=np.float64),
         "means": means,
@@ -188,3 +189,7 @@ def integrated_data(
         "used": used,
         "shared": np.asarray(float(structure.families)),
     }
+    if size.n_further:
+        data["pattern"] = np.zeros((size.n_benchmarks, size.n_further))
+        data["pattern"][:k, : structure.pattern.shape[1]] = structure.pattern
+    return data

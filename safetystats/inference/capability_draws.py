@@ -11,15 +11,14 @@ from safetystats.inference.parameters import FactorData, FactorDraws
 def draw_capability(draws: FactorDraws, data: FactorData, rng: np.random.Generator) -> FloatArray:
     """Draw theta given parameters and complete data, one for every draw of the parameters.
 
-    In Helmert contrasts inside each family the rows are independent: for a contrast the precision of theta is
-    1 / t + sum_b l_b^2 / d_b with t = 1 - omega, d = (1 - kappa) v and slopes l = s rho; for sqrt(n_f) times the mean
-    of family f it is the same with t = 1 - omega + n_f omega and d = (1 - kappa) v + n_f kappa v. Contrasts need not be
-    written out: deviations from the family mean have the same distribution.
+    In Helmert contrasts inside each family the rows are independent: in a contrast the factors have precision
+    diag(1 / t) + L' D^-1 L with loadings L, t = 1 - omega for theta and one for others, and D = (1 - kappa) v; for
+    sqrt(n_f) times the mean of family f it is the same with t = 1 - omega + n_f omega and D = (1 - kappa) v + n_f kappa
+    v. Contrasts need not be written out: deviations from the family mean have the same distribution.
 
     Parameters
     ----------
     draws : FactorDraws
-        One factor.
     data : FactorData
         Without missing cells and without known sampling error.
     rng : Generator
@@ -28,23 +27,34 @@ def draw_capability(draws: FactorDraws, data: FactorData, rng: np.random.Generat
     -------
     array, shape (n_draws, n_models)
     """
-    if not data.complete or data.noise.any() or draws.further.shape[-1]:
-        raise ValueError("needs complete data, no known sampling error and one factor")
+    if not data.complete or data.noise.any():
+        raise ValueError("needs complete data and no known sampling error")
     families = np.unique(data.families, return_inverse=True)[1]
     counts = np.bincount(families).astype(np.float64)
     members = (families[:, None] == np.arange(len(counts))) / counts  # (n, F)
     means = members.T @ data.values  # (F, k)
-    slope, within = draws.total_sd * draws.rho, (1 - draws.icc) * draws.unique
-    weight = slope / within
-    omega = draws.capability_icc
-    variance_inside = 1 / (1 / (1 - omega) + (slope * weight).sum(1))  # (T,)
+    loadings, within, omega = draws.loadings, (1 - draws.icc) * draws.unique, draws.capability_icc
     noise = rng.standard_normal((draws.n_draws, len(families)))
-    inside = (data.values - means[families]) @ weight.T * variance_inside  # (n, T)
+    weight, variance_inside = _regression(loadings, within, 1 - omega)
+    inside = (data.values - means[families]) @ weight.T  # (n, T)
     deviation = inside.T + (noise - (noise @ members)[:, families]) * np.sqrt(variance_inside)[:, None]
     level = np.empty((draws.n_draws, len(counts)))
     for f, n_f in enumerate(counts):
-        variance = within + n_f * draws.icc * draws.unique
-        information = 1 / (1 - omega + n_f * omega) + (slope**2 / variance).sum(1)
-        centre = np.sqrt(n_f) * ((means[f] - draws.intercept) * slope / variance).sum(1) / information
-        level[:, f] = (centre + rng.standard_normal(draws.n_draws) / np.sqrt(information)) / np.sqrt(n_f)
+        weight, variance = _regression(loadings, within + n_f * draws.icc * draws.unique, 1 - omega + n_f * omega)
+        centre = np.sqrt(n_f) * ((means[f] - draws.intercept) * weight).sum(1)
+        level[:, f] = (centre + rng.standard_normal(draws.n_draws) * np.sqrt(variance)) / np.sqrt(n_f)
     return np.asarray(level[:, families] + deviation)
+
+
+def _regression(loadings: FloatArray, unique: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the weights of a row's scores in the mean of theta, shape (T, k), and its variance, shape (T,).
+
+    Given the row, factors are normal with precision diag(1 / t) + L' D^-1 L, where t is `spread` for theta and one for
+    the others, L are the loadings (T, k, K) and D the unique variances (T, k).
+    """
+    weighted = loadings / unique[..., None]
+    precision = np.swapaxes(loadings, 1, 2) @ weighted
+    diagonal = np.arange(precision.shape[1])
+    precision[:, diagonal, diagonal] += np.column_stack([1 / spread, np.ones((len(spread), len(diagonal) - 1))])
+    first = np.linalg.inv(precision)[:, 0]  # (T, K): covariance of theta with all factors
+    return np.asarray((weighted @ first[..., None])[..., 0]), first[:, 0]

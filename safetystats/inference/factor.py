@@ -146,23 +146,53 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
 
 
 def _integrated(data: dict[str, Any], parts: dict[str, Any]) -> Any:
-    """Return the log likelihood with capability and family effects integrated out; complete data, one factor."""
-    used, slope = data["used"], parts["slope"] * data["used"]
+    """Return the log likelihood with all factors and family effects integrated out; complete data.
+
+    Rows have covariance D + sum_j t_j l_j l_j', where t_j is the variance of factor j in the row: in contrasts one,
+    less omega for capability; in sqrt(n_f) times a family's mean one, plus (n_f - 1) omega for capability.
+    """
+    used, omega = data["used"], parts["capability_icc"]
+    loadings = [parts["slope"] * used, *(loading * used for loading in parts["further"])]
+    inside = [1 - omega] + [1.0] * len(parts["further"])
     within = (1 - parts["icc"]) * parts["unique"]
-    weight = slope / within
-    inside = 1 - parts["capability_icc"]  # variance of theta in a contrast
-    strength = 1 + inside * (slope * weight).sum()
-    log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + pt.log(strength))
+    whitened, log_pivots = _eliminate(
+        [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)], 1 / within
+    )
+    log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
     quadratic = (pt.diagonal(data["cross"]) / within).sum()
-    quadratic -= (data["cross"] * weight[:, None] * weight).sum() * inside / strength
+    for row in whitened:
+        quadratic -= (data["cross"] * row[:, None] * row).sum()
 
     roots = data["roots"][:, None]
     present = pt.gt(roots, 0)
     variance = within + roots**2 * parts["icc"] * parts["unique"]  # (n_families, n_benchmarks)
     residual = (data["means"] - roots * parts["intercept"]) * used * present
-    spread = inside + roots[:, 0] ** 2 * parts["capability_icc"]  # variance of sqrt(n_f) times the family's mean theta
-    strengths = 1 + spread * (slope**2 / variance).sum(1)
-    log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * pt.log(strengths)).sum()
-    quadratic += (residual**2 / variance).sum() - (spread * (residual * slope / variance).sum(1) ** 2 / strengths).sum()
+    means = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
+    whitened, log_pivots = _eliminate(
+        [pt.sqrt(t) * loading for t, loading in zip(means, loadings, strict=True)], 1 / variance
+    )
+    log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * log_pivots).sum()
+    quadratic += (residual**2 / variance).sum()
+    for row in whitened:
+        quadratic -= ((row * residual).sum(-1) ** 2).sum()
     n_models = data["n_contrasts"] + present.sum()
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())
+
+
+def _eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
+    """Return vectors q_j with (D + sum_j l_j l_j')^-1 = D^-1 - sum_j q_j q_j', and the log determinant relative to D.
+
+    One factor after the other (Sherman and Morrison): with the factors before it taken in, l_j becomes
+    w_j = D^-1 l_j - sum_i q_i (q_i' l_j), its pivot is 1 + l_j' w_j, and q_j = w_j / sqrt(pivot). Broadcasts over
+    leading dimensions of the loadings and of the precision.
+    """
+    taken: list[Any] = []
+    log_pivots = 0.0
+    for loading in loadings:
+        weight = precision * loading
+        for before in taken:
+            weight = weight - before * (before * loading).sum(-1, keepdims=True)
+        pivot = 1 + (loading * weight).sum(-1, keepdims=True)
+        taken.append(weight / pt.sqrt(pivot))
+        log_pivots = log_pivots + pt.log(pivot)[..., 0]
+    return taken, log_pivots

@@ -82,8 +82,8 @@ def structure_of(table: ScoreTable, names: list[str], spec: FactorSpec) -> Struc
 def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
     """Return the graph that serves the capability benchmarks of all classes and one further column.
 
-    Capability is integrated out where the spec has one factor and no sampling error and no cell is missing in any
-    class, and sampled otherwise: one graph for all classes, since compiling a second takes longer than it saves.
+    Factors are integrated out where the spec has no sampling error and no cell is missing in any class, and sampled
+    otherwise: one graph for all classes, since compiling a second takes longer than it saves.
     """
     names = [table.columns("capability") for table in tables]
     further = max(structure_of(t, n, spec).pattern.shape[1] for t, n in zip(tables, names, strict=True))
@@ -95,7 +95,7 @@ def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
         n_families=max(table.models["family"].nunique() for table in tables),
         n_further=further,
     )
-    plain = complete and not further and not noisy
+    plain = complete and not noisy
     return GraphKind(evaluator="integrated" if plain else "sampled", size=size, noisy=noisy)
 
 
