@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -80,10 +80,10 @@ def structure_of(table: ScoreTable, names: list[str], spec: FactorSpec) -> Struc
 
 
 def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
-    """Return the graph that serves the capability benchmarks of all classes and one further column.
+    """Return one graph that serves the capability benchmarks of these tables and one further column.
 
-    Factors are integrated out where the spec has no sampling error and no cell is missing in any class, and sampled
-    otherwise: one graph for all classes, since compiling a second takes longer than it saves.
+    Factors are integrated out where the spec has no sampling error and no cell is missing in any of these tables, and
+    sampled otherwise.
     """
     names = [table.columns("capability") for table in tables]
     further = max(structure_of(t, n, spec).pattern.shape[1] for t, n in zip(tables, names, strict=True))
@@ -97,6 +97,20 @@ def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
     )
     plain = complete and not noisy
     return GraphKind(evaluator="integrated" if plain else "sampled", size=size, noisy=noisy)
+
+
+def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, GraphKind]:
+    """Return the graph of every class: classes without a missing cell share one, and so do the others.
+
+    Where factors can be integrated out, sampling is several times faster, and a study samples a class dozens of times
+    (other priors, refits without a family); that is worth a second compilation.
+    """
+    complete = {label: np.isfinite(table.matrix(table.columns("capability"))).all() for label, table in tables.items()}
+    found: dict[str, GraphKind] = {}
+    for label, whole in complete.items():
+        alike = [tables[other] for other, state in complete.items() if state == whole]
+        found[label] = kind_for(alike, spec)
+    return found
 
 
 def kind_of(kind: GraphKind, data: FactorData) -> GraphKind:

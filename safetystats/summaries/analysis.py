@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
-from safetystats.inference.problems import kind_for
+from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
 from safetystats.summaries import scrutiny
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
@@ -93,12 +93,12 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
 
     store = FitStore(root=store_root)
     parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
-    kind = kind_for(list(parts.values()), plan.factor)
+    kinds = kinds_for(parts, plan.factor)
     capability: dict[str, CapabilityFit] = {}
     safety: dict[str, SafetyFit] = {}
     with _timed(STAGES[2], told, timings):
         for label, part in parts.items():
-            capability[label] = fit_capability(part, plan.factor, seed, kind, store, told.progress)
+            capability[label] = fit_capability(part, plan.factor, seed, kinds[label], store, told.progress)
     with _timed(STAGES[3], told, timings):
         for label, fit in capability.items():
             safety[label] = fit_safety(fit, store, told.progress)
@@ -257,6 +257,14 @@ def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str
         centred = fit.theta - fit.theta.mean(axis=1, keepdims=True)
         means, variances = centred.mean(axis=0), centred.var(axis=0)
         facts[f"theta_sd.{label}"] = float(fit.theta.std(axis=1).mean())
+        facts[f"evaluator.{label}"] = fit.kind.evaluator
+        omega = fit.parameters.capability_icc
+        lower, upper = np.quantile(omega, ((1 - plan.study.level) / 2, (1 + plan.study.level) / 2))
+        facts |= {
+            f"capability_icc.{label}/mean": float(omega.mean()),
+            f"capability_icc.{label}/lower": float(lower),
+            f"capability_icc.{label}/upper": float(upper),
+        }
         facts[f"capability_reliability.{label}"] = float(means.var() / (means.var() + variances.mean()))
         part = plan.table.select(model_class=label)
         found = capability_score(part.matrix(part.columns("capability")), method=plan.score.method, missing="drop")

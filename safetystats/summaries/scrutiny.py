@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from safetystats.inference.hierarchy import estimate_covariance, shrink
 from safetystats.inference.loo import LeaveOut, Unit, compare_leave_out, leave_out
 from safetystats.inference.parameters import FactorDraws
 from safetystats.inference.predictive import NativeScale, boundary_warnings, predictive_check, prior_draws
-from safetystats.inference.problems import family_codes, kind_for, noise_of, structure_of
+from safetystats.inference.problems import family_codes, kinds_for, noise_of, structure_of
 from safetystats.inference.sensitivity import power_scaling
 from safetystats.inference.store import FitStore
 from safetystats.inference.streams import Report, seed_for
@@ -111,28 +111,23 @@ def fit_others(
 
     Specs with further factors share one graph, of the size of the largest.
     """
-    tables = [fit.table for fit in fits.values()]
+    tables = {label: fit.table for label, fit in fits.items()}
     found: dict[tuple[str, str], CapabilityFit | str] = {}
-    kinds: dict[str, GraphKind] = {}
-    own = next(iter(fits.values())).kind
+    kinds: dict[tuple[str, str], GraphKind] = {}
     for name, spec in specs.items():
         try:
-            kind = kind_for(tables, spec)
+            kinds |= {(name, label): kind for label, kind in kinds_for(tables, spec).items()}
         except DataError as error:
             reason = "; ".join(f"expected {fault.expected}, got {fault.got}" for fault in error.faults)
             found |= {(name, label): reason for label in fits}
-            continue
-        kinds[name] = own if kind.size == own.size and not kind.noisy else kind
     most = max((kind.size.n_further for kind in kinds.values()), default=0)
-    for name, kind in kinds.items():
+    for (name, label), kind in kinds.items():
+        own = fits[label]
         if kind.size.n_further:
-            size = kind.size.__class__(
-                n_models=kind.size.n_models, n_benchmarks=kind.size.n_benchmarks, n_families=kind.size.n_families,
-                n_further=most,
-            )  # fmt: skip
-            kind = GraphKind(evaluator=kind.evaluator, size=size, noisy=kind.noisy)
-        for label, fit in fits.items():
-            found[name, label] = fit_capability(fit.table, specs[name], fit.seed, kind, store, report)
+            kind = replace(kind, size=replace(kind.size, n_further=most))
+        elif kind.evaluator == own.kind.evaluator and kind.noisy == own.kind.noisy:
+            kind = own.kind
+        found[name, label] = fit_capability(own.table, specs[name], own.seed, kind, store, report)
     return found
 
 
