@@ -1,6 +1,6 @@
 """Leaving models and families out, in a case where every predictive density is known.
 
-With rho, s and kappa fixed the model is linear and Gaussian in the intercepts: their posterior can be drawn from
+With rho, s, kappa and omega fixed the model is linear and Gaussian in the intercepts: their posterior can be drawn from
 exactly, and so can that without any model, and log p(y_unit | the rest) is the difference of two normal densities.
 """
 
@@ -27,6 +27,7 @@ unit errs by 0.02 to 0.06."""
 REFIT_MONTE_CARLO = 0.3
 """The same for refits in the scarce case, which predict from a wide posterior of ten intercepts: 0.05 to 0.2."""
 RHO, SD, ICC = np.array([0.8, -0.5, 0.6]), np.array([1.0, 1.3, 0.8]), np.array([0.4, 0.1, 0.6])
+OMEGA = 0.5
 FAMILIES = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 4, 4, 4, 5, 6, 6])
 NAMES = tuple(f"m{i}" for i in range(len(FAMILIES)))
 
@@ -34,16 +35,17 @@ NAMES = tuple(f"m{i}" for i in range(len(FAMILIES)))
 class Linear:
     """One data set and the exact answers."""
 
-    def __init__(self, families: np.ndarray, rho: np.ndarray, sd: np.ndarray, icc: np.ndarray, seed: int) -> None:
+    def __init__(
+        self, families: np.ndarray, rho: np.ndarray, sd: np.ndarray, icc: np.ndarray, omega: float, seed: int
+    ) -> None:
         rng = np.random.default_rng(seed)
-        self.rho, self.sd, self.icc, self.seed = rho, sd, icc, seed
+        self.rho, self.sd, self.icc, self.omega, self.seed = rho, sd, icc, omega, seed
         n, k = len(families), len(rho)
         unique = sd**2 * (1 - rho**2)
         kin, same = families[:, None] == families, np.eye(n)
         # Cells in the order model by model.
-        self.cov = np.kron(same, np.outer(sd * rho, sd * rho) + np.diag((1 - icc) * unique)) + np.kron(
-            kin, np.diag(icc * unique)
-        )
+        self.cov = np.kron(omega * kin + (1 - omega) * same, np.outer(sd * rho, sd * rho))
+        self.cov += np.kron(same, np.diag((1 - icc) * unique)) + np.kron(kin, np.diag(icc * unique))
         self.design = np.tile(np.eye(k), (n, 1))
         alpha = rng.normal(0, 0.5, size=k)
         values = rng.multivariate_normal(self.design @ alpha, self.cov).reshape(n, k)
@@ -85,21 +87,22 @@ class Linear:
             rho=fixed(self.rho),
             total_sd=fixed(self.sd),
             icc=fixed(self.icc),
+            capability_icc=np.full(N_DRAWS, self.omega),
             intercept=alpha,
             further=np.zeros((N_DRAWS, len(self.rho), 0)),
         )
 
 
-@pytest.fixture(scope="module")
-def ample() -> Linear:
-    return Linear(FAMILIES, RHO, SD, ICC, seed=21)
+@pytest.fixture(scope="module", params=[OMEGA, 0.0], ids=["omega", "omega 0"])
+def ample(request: pytest.FixtureRequest) -> Linear:
+    return Linear(FAMILIES, RHO, SD, ICC, request.param, seed=21)
 
 
 @pytest.fixture(scope="module")
 def scarce() -> Linear:
     """Four models on ten benchmarks: ten intercepts follow every single model, and importance sampling must fail."""
     k = 10
-    return Linear(np.array([0, 0, 1, 2]), np.full(k, 0.5), np.ones(k), np.full(k, 0.3), seed=23)
+    return Linear(np.array([0, 0, 1, 2]), np.full(k, 0.5), np.ones(k), np.full(k, 0.3), OMEGA, seed=23)
 
 
 def unit_rows(families: np.ndarray, unit: str) -> list[list[int]]:
@@ -165,6 +168,7 @@ def one_benchmark(n: int) -> tuple[FactorDraws, FactorData]:
         rho=np.full_like(alpha, 0.6),
         total_sd=np.ones_like(alpha),
         icc=np.zeros_like(alpha),
+        capability_icc=np.zeros(N_DRAWS),
         intercept=alpha,
         further=np.zeros((N_DRAWS, 1, 0)),
     )
@@ -260,7 +264,7 @@ def test_comparison_agrees_with_arviz_up_to_the_divisor(ample: Linear) -> None:
         return az.loo(tree, pointwise=True, reff=1.0)
 
     draws = ample.draws([])
-    worse = replace(draws, icc=np.zeros_like(draws.icc))
+    worse = replace(draws, icc=np.zeros_like(draws.icc), capability_icc=np.zeros(N_DRAWS))
     theirs = {"shared": elpd_data(draws), "unshared": elpd_data(worse)}
     table = az.compare(theirs, round_to="none")
     ours = compare_leave_out(

@@ -27,6 +27,7 @@ def random_draws(rng: np.random.Generator, n_draws: int, n_benchmarks: int, n_fu
         rho=loadings[..., 0],
         total_sd=rng.lognormal(0.0, 0.4, size=(n_draws, n_benchmarks)),
         icc=rng.beta(1.0, 2.0, size=(n_draws, n_benchmarks)),
+        capability_icc=rng.uniform(0.05, 0.95, size=n_draws),
         intercept=rng.normal(size=(n_draws, n_benchmarks)),
         further=loadings[..., 1:],
     )
@@ -49,15 +50,14 @@ def written_out(draws: FactorDraws, t: int, data: FactorData, rows: np.ndarray) 
         return 0.0
     s, rho, further, icc = draws.total_sd[t], draws.rho[t], draws.further[t], draws.icc[t]
     unique = s**2 * (1 - rho**2 - (further**2).sum(axis=1))
-    cov = np.zeros((len(cells), len(cells)))
-    for i, (m, b) in enumerate(cells):
-        for j, (n, c) in enumerate(cells):
-            if m == n:
-                cov[i, j] += s[b] * s[c] * (rho[b] * rho[c] + further[b] @ further[c])
-            if b == c and data.families[m] == data.families[n]:
-                cov[i, j] += icc[b] * unique[b]
-            if i == j:
-                cov[i, j] += (1 - icc[b]) * unique[b] + data.noise[m, b]
+    n, omega = len(data.families), draws.capability_icc[t]
+    kin, same = (data.families[:, None] == data.families).astype(float), np.eye(n)
+    lam, psi = s * rho, s[:, None] * further
+    full = np.kron(omega * kin + (1 - omega) * same, np.outer(lam, lam))
+    full += np.kron(same, psi @ psi.T + np.diag((1 - icc) * unique)) + np.kron(kin, np.diag(icc * unique))
+    full += np.diag(np.nan_to_num(data.noise).ravel())
+    place = [m * len(s) + b for m, b in cells]
+    cov = full[np.ix_(place, place)]
     y = np.array([data.values[cell] for cell in cells])
     mean = np.array([draws.intercept[t, b] for _, b in cells])
     return float(stats.multivariate_normal(mean, cov).logpdf(y))
@@ -72,13 +72,22 @@ CASES = {
     "three factors, missing": (2, {"missing": 0.2}),
     "lone models": (0, {"lone": True, "missing": 0.1}),
 }
+OMEGAS = {"omega 0": 0.0, "omega": None, "omega 1": 1.0}
+
+
+def with_omega(draws: FactorDraws, omega: float | None) -> FactorDraws:
+    """Set the share of capability between families; None leaves that of each draw, between 0.05 and 0.95."""
+    return draws if omega is None else replace(draws, capability_icc=np.full(draws.n_draws, omega))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("shared", [True, False], ids=["kappa", "kappa 0"])
-def test_density_is_the_multivariate_normal_of_the_stacked_family(case: tuple[int, dict], shared: bool) -> None:
+@pytest.mark.parametrize("omega", OMEGAS.values(), ids=OMEGAS.keys())
+def test_density_is_the_multivariate_normal_of_the_stacked_family(
+    case: tuple[int, dict], shared: bool, omega: float | None
+) -> None:
     rng = np.random.default_rng(7)
-    draws, data = random_draws(rng, 5, 4, case[0]), random_data(rng, 4, **case[1])
+    draws, data = with_omega(random_draws(rng, 5, 4, case[0]), omega), random_data(rng, 4, **case[1])
     if not shared:
         draws = replace(draws, icc=np.zeros_like(draws.icc))
     codes = range(data.families.max() + 1)
@@ -89,9 +98,10 @@ def test_density_is_the_multivariate_normal_of_the_stacked_family(case: tuple[in
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_conditional_is_the_difference_of_two_densities(case: tuple[int, dict]) -> None:
+@pytest.mark.parametrize("omega", OMEGAS.values(), ids=OMEGAS.keys())
+def test_conditional_is_the_difference_of_two_densities(case: tuple[int, dict], omega: float | None) -> None:
     rng = np.random.default_rng(8)
-    draws, data = random_draws(rng, 3, 4, case[0]), random_data(rng, 4, **case[1])
+    draws, data = with_omega(random_draws(rng, 3, 4, case[0]), omega), random_data(rng, 4, **case[1])
     expected = np.empty((3, len(data.families)))
     for t in range(3):
         for m, code in enumerate(data.families):
@@ -105,10 +115,17 @@ def test_relatives_matter_exactly_where_families_share_something() -> None:
     draws, data = random_draws(rng, 4, 3, 0), random_data(rng, 3)
     alone = replace(data, families=np.arange(len(FAMILIES)))
     kin = np.bincount(FAMILIES)[FAMILIES] > 1
-    gap = np.abs(model_log_conditional(draws, data) - family_log_likelihood(draws, alone))
-    assert (gap[:, kin] > 1e-6).all()
-    assert gap[:, ~kin].max() < EXACT
-    unshared = replace(draws, icc=np.zeros_like(draws.icc))
+    residuals_only = with_omega(draws, 0.0)
+    capability_only = replace(draws, icc=np.zeros_like(draws.icc))
+    for some in (draws, residuals_only, capability_only):
+        gap = np.abs(model_log_conditional(some, data) - family_log_likelihood(some, alone))
+        assert (gap[:, kin] > 1e-6).all()
+        assert gap[:, ~kin].max() < EXACT
+    # Omega cannot be told where every model is alone.
+    np.testing.assert_allclose(
+        family_log_likelihood(residuals_only, alone), family_log_likelihood(draws, alone), rtol=EXACT, atol=EXACT
+    )
+    unshared = with_omega(capability_only, 0.0)
     np.testing.assert_allclose(
         model_log_conditional(unshared, data), family_log_likelihood(unshared, alone), rtol=EXACT, atol=EXACT
     )
@@ -138,6 +155,7 @@ def test_order_of_models_and_benchmarks_does_not_matter(seed: int, n_further: in
         rho=draws.rho[:, columns],
         total_sd=draws.total_sd[:, columns],
         icc=draws.icc[:, columns],
+        capability_icc=draws.capability_icc,
         intercept=draws.intercept[:, columns],
         further=draws.further[:, columns],
     )
@@ -175,7 +193,7 @@ def test_chunks_of_draws_are_only_for_memory(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(11)
     draws, data = random_draws(rng, 17, 4, 1), random_data(rng, 4, missing=0.2)
     whole = model_log_conditional(draws, data)
-    monkeypatch.setattr(marginal, "CHUNK_BYTES", 8 * 5**2 * 13 * 3)  # three draws of 13 groups
+    monkeypatch.setattr(marginal, "CHUNK_BYTES", 8 * 6**2 * 13 * 3)  # three draws of 13 groups
     np.testing.assert_allclose(model_log_conditional(draws, data), whole, rtol=EXACT, atol=EXACT)
 
 
@@ -197,6 +215,7 @@ def skewed_priors() -> FactorPriors:
             "capability_loading": BetaPrior(family="beta", alpha=5.0, beta=2.0),
             "loading": BetaPrior(family="beta", alpha=2.5, beta=1.5),
             "further_loading": BetaPrior(family="beta", alpha=3.0, beta=4.0),
+            "capability_icc": BetaPrior(family="beta", alpha=1.5, beta=3.5),
         }
     )
 
@@ -215,12 +234,13 @@ def test_prior_densities_are_those_of_scipy() -> None:
     def correlation(values: np.ndarray, prior: BetaPrior) -> np.ndarray:
         return stats.beta(prior.alpha, prior.beta, loc=-1, scale=2).logpdf(values)
 
-    sd, icc, mean = priors.total_sd, priors.icc, priors.intercept
+    sd, icc, omega, mean = priors.total_sd, priors.icc, priors.capability_icc, priors.intercept
     expected = {
         "capability_loading": correlation(draws.rho[:, anchors], priors.capability_loading).sum(axis=1),
         "loading": correlation(draws.rho[:, ~anchors], priors.loading).sum(axis=1),
         "total_sd": stats.lognorm(sd.sigma, scale=np.exp(sd.mu)).logpdf(draws.total_sd).sum(axis=1),
         "icc": stats.beta(icc.alpha, icc.beta).logpdf(draws.icc).sum(axis=1),
+        "capability_icc": stats.beta(omega.alpha, omega.beta).logpdf(draws.capability_icc),
         "intercept": stats.norm(mean.mu, mean.sigma).logpdf(draws.intercept).sum(axis=1),
         "further_loading": correlation(
             np.stack([partial[:, 0, 0], partial[:, 2, 0], *partial[:, :3, 1].T], axis=1), priors.further_loading
@@ -234,5 +254,11 @@ def test_prior_densities_are_those_of_scipy() -> None:
 def test_a_prior_without_parameters_has_no_term() -> None:
     draws = random_draws(np.random.default_rng(14), 6, 3, 0)
     unshared = replace(draws, icc=np.zeros_like(draws.icc))
-    found = log_prior_terms(unshared, skewed_priors(), np.ones(3, dtype=bool))
-    assert set(found) == {"capability_loading", "total_sd", "intercept"}
+    always = {"capability_loading", "total_sd", "intercept"}
+    for some, more in (
+        (draws, {"icc", "capability_icc"}),
+        (unshared, {"capability_icc"}),
+        (with_omega(draws, 0.0), {"icc"}),
+        (with_omega(unshared, 0.0), set()),
+    ):
+        assert set(log_prior_terms(some, skewed_priors(), np.ones(3, dtype=bool))) == always | more

@@ -44,14 +44,16 @@ def priors(capability: BetaPrior | None = None, loading: BetaPrior | None = None
         loading=loading or beta(2.0, 2.0),
         total_sd=LogNormalPrior(family="lognormal", mu=0.1, sigma=0.5),
         icc=beta(1.0, 3.0),
+        capability_icc=beta(2.0, 3.5),
         intercept=NormalPrior(family="normal", mu=-0.2, sigma=0.7),
         further_loading=beta(3.0, 2.0),
     )
 
 
 def fixed(
-    rho: list[float], n_draws: int, icc: float = 0.3, further: list[list[float]] | None = None, sd: float = 1.0
-) -> FactorDraws:
+    rho: list[float], n_draws: int, icc: float = 0.3, further: list[list[float]] | None = None, sd: float = 1.0,
+    omega: float = 0.0,
+) -> FactorDraws:  # fmt: skip
     """Return the same parameters over and over; the intercept of column b is b / 10."""
     k = len(rho)
     loadings = np.zeros((k, 0)) if further is None else np.array(further)
@@ -59,6 +61,7 @@ def fixed(
         rho=np.tile(rho, (n_draws, 1)),
         total_sd=np.full((n_draws, k), sd),
         icc=np.full((n_draws, k), icc),
+        capability_icc=np.full(n_draws, omega),
         intercept=np.tile(np.arange(k) / 10, (n_draws, 1)),
         further=np.tile(loadings, (n_draws, 1, 1)),
     )
@@ -69,14 +72,9 @@ def z_scored(values: FloatArray) -> FloatArray:
 
 
 def check(
-    values: FloatArray,
-    draws: FactorDraws,
-    families: FloatArray,
-    *,
-    scale: NativeScale | None = None,
-    noise: float = 0.0,
-    standardised: bool = True,
-) -> dict[str, PredictiveRow]:
+    values: FloatArray, draws: FactorDraws, families: FloatArray, *, scale: NativeScale | None = None,
+    noise: float = 0.0, standardised: bool = True,
+) -> dict[str, PredictiveRow]:  # fmt: skip
     n, k = values.shape
     rows = predictive_check(
         draws,
@@ -95,9 +93,10 @@ def assert_mean(sample: FloatArray, expected: float) -> None:
     assert abs(sample.mean() - expected) <= MC_SDS * sample.std(ddof=1) / np.sqrt(len(sample))
 
 
-def test_replications_have_the_covariance_of_the_model() -> None:
+@pytest.mark.parametrize("omega", [0.0, 0.35])
+def test_replications_have_the_covariance_of_the_model(omega: float) -> None:
     rho, further, icc, sd = [0.8, -0.5, 0.3], [[0.3, 0.0], [0.4, 0.5], [0.0, -0.6]], 0.4, 1.7
-    draws = fixed(rho, 20_000, icc, further, sd)
+    draws = fixed(rho, 20_000, icc, further, sd, omega)
     noise = np.array([[0.0, 0.5, 0.2], [0.3, 0.0, 0.0], [0.0, 0.0, 1.0]])
     y = replicate(draws, np.array([4, 4, 9]), noise, np.random.default_rng(1))
     assert y.shape == (20_000, 3, 3)
@@ -111,8 +110,24 @@ def test_replications_have_the_covariance_of_the_model() -> None:
             same = unique[a] if a == b else 0.0
             for m in range(3):
                 assert_mean(y[:, m, a] * y[:, m, b], between + same + (noise[m, a] if a == b else 0.0))
-            assert_mean(y[:, 0, a] * y[:, 1, b], icc * same)  # one family
+            kin = omega * sd**2 * rho[a] * rho[b]
+            assert_mean(y[:, 0, a] * y[:, 1, b], kin + icc * same)  # one family
             assert_mean(y[:, 0, a] * y[:, 2, b], 0.0)  # two families
+
+
+def test_capability_is_correlated_within_families_by_omega() -> None:
+    """A benchmark that is capability itself (rho 1, s 1, alpha 0): omega of each draw, families of three and one."""
+    omega, n = np.array([0.0, 0.3, 0.8, 1.0]), 20_000
+    draws = replace(fixed([1.0], 4 * n), capability_icc=np.repeat(omega, n))
+    families = np.array([7, 2, 7, 7])
+    theta = replicate(draws, families, np.zeros((4, 1)), np.random.default_rng(22))[..., 0].reshape(4, n, 4)
+    for share, drawn in zip(omega, theta, strict=True):
+        for i in range(4):
+            assert_mean(drawn[:, i], 0.0)
+            assert_mean(drawn[:, i] ** 2, 1.0)
+            for j in range(i):
+                assert_mean(drawn[:, i] * drawn[:, j], share if families[i] == families[j] else 0.0)
+    assert (theta[3][:, [0, 0]] == theta[3][:, [2, 3]]).all()  # omega 1: one capability for the family
 
 
 def test_replications_of_the_same_models_keep_their_capability() -> None:
@@ -131,6 +146,7 @@ def test_priors_are_those_stated() -> None:
     frozen = {
         "total_sd": (draws.total_sd[:, 1], stats.lognorm(0.5, scale=np.exp(0.1))),
         "icc": (draws.icc[:, 2], stats.beta(1, 3)),
+        "capability_icc": (draws.capability_icc, stats.beta(2, 3.5)),
         "intercept": (draws.intercept[:, 0], stats.norm(-0.2, 0.7)),
         "loading": ((draws.rho[:, 0] + 1) / 2, stats.beta(1.5, 3)),
         "one anchor": (stats.beta(2, 2).cdf((draws.rho[:, 2] + 1) / 2) * 2 - 1, stats.uniform()),  # the upper half
@@ -166,6 +182,8 @@ def test_prior_draws_keep_pattern_and_plain_residuals() -> None:
     assert ((draws.further != 0) == pattern).all()
     assert (draws.unique > 0).all()
     assert (draws.icc == 0).all()
+    assert draws.capability_icc.shape == (50,)
+    assert (draws.capability_icc == 0).all()
     with pytest.raises(ValueError, match="shapes"):
         prior_draws(priors(), 4, np.ones(3, dtype=bool), 5, np.random.default_rng(5))
     with pytest.raises(ValueError, match="excludes a positive sum"):
@@ -304,6 +322,7 @@ def test_families_that_share_more_than_the_model_says_are_unusual() -> None:
     values = z_scored(replicate(fixed(rho, 1, 0.0), families, np.zeros((50, 4)), rng, capability)[0])
     rows = check(values, fixed(rho, 1000, 0.0), families)
     assert rows["family_share_of_factor"].tail_probability < 0.005
+    assert not check(values, fixed(rho, 1000, 0.0, omega=1.0), families)["family_share_of_factor"].unusual
     shared = z_scored(replicate(fixed(rho, 1, 0.9), families, np.zeros((50, 4)), rng)[0])
     assert check(shared, fixed(rho, 1000, 0.0), families)["family_share"].unusual
     assert not check(shared, fixed(rho, 1000, 0.9), families)["family_share"].unusual
@@ -314,13 +333,9 @@ def test_a_ceiling_is_unusual_and_named() -> None:
     rho = [0.8, 0.7, 0.7, 0.6]
     latent = replicate(fixed(rho, 1, 0.2), families, np.zeros((60, 4)), np.random.default_rng(15))[0]
     native = 50 + 12 * latent
-    native[:, 1] = np.minimum(100.0, 97 + 6 * latent[:, 1])
-    scale = NativeScale(
-        location=native.mean(0),
-        spread=native.std(0),
-        lower=np.array([0.0, 0, 0, np.nan]),
-        upper=np.array([100.0, 100, 100, np.nan]),
-    )
+    native[:, 1] = np.minimum(100.0, 97 + 10 * latent[:, 1])
+    bounds = np.array([[0.0, 0, 0, np.nan], [100.0, 100, 100, np.nan]])
+    scale = NativeScale(location=native.mean(0), spread=native.std(0), lower=bounds[0], upper=bounds[1])
     rows = check(z_scored(native), fixed(rho, 1000, 0.2), families, scale=scale)
     ceiling = rows["near_ceiling"]
     assert ceiling.observed == pytest.approx((native[:, 1] >= 95).mean(), abs=EXACT)
@@ -360,8 +375,9 @@ def test_boundary_cases_are_named_with_their_numbers() -> None:
     rho = np.column_stack([rng.uniform(0.98, 1, 200), rng.uniform(-0.2, 0.8, 200), rng.uniform(0.5, 0.7, 200)])
     icc = np.column_stack([rng.uniform(0, 0.015, 200), rng.uniform(0.3, 0.5, 200), rng.uniform(0.92, 1, 200)])
     draws = FactorDraws(
-        rho=rho, total_sd=np.ones((200, 3)), icc=icc, intercept=np.zeros((200, 3)), further=np.zeros((200, 3, 0))
-    )
+        rho=rho, total_sd=np.ones((200, 3)), icc=icc, capability_icc=np.zeros(200), intercept=np.zeros((200, 3)),
+        further=np.zeros((200, 3, 0)),
+    )  # fmt: skip
     rows = {(row.benchmark, row.what): row for row in boundary_warnings(draws, ["a", "b", "c"])}
     assert [*rows] == [
         *(("a", what) for what in ("heywood", "communality", "dominant", "icc_low")),

@@ -1,7 +1,7 @@
 """Power-scaling sensitivity where the scaled posteriors are known.
 
-One benchmark, every model alone, s fixed at one: then y_m ~ N(alpha, 1) whatever rho is. The posterior of alpha is
-normal, also with its prior or the likelihood raised to a power, and that of rho is its prior.
+One benchmark, every model alone, s fixed at one: then y_m ~ N(alpha, 1) whatever rho and omega are. The posterior of
+alpha is normal, also with its prior or the likelihood raised to a power, and those of rho and omega are their priors.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def priors(*, mu: float = 0.0, sigma: float = 1.0, loading: tuple[float, float] 
         update={
             "intercept": NormalPrior(family="normal", mu=mu, sigma=sigma),
             "capability_loading": BetaPrior(family="beta", alpha=loading[0], beta=loading[1]),
+            "capability_icc": BetaPrior(family="beta", alpha=2.0, beta=4.0),
         }
     )
 
@@ -46,12 +47,18 @@ def rho_posterior(stated: FactorPriors, prior_power: float = 1.0) -> stats.rv_co
     return stats.beta(prior_power * (a - 1) + 1, prior_power * (b - 1) + 1, loc=-1, scale=2)
 
 
+def omega_posterior(stated: FactorPriors, prior_power: float = 1.0) -> stats.rv_continuous:
+    a, b = stated.capability_icc.alpha, stated.capability_icc.beta
+    return stats.beta(prior_power * (a - 1) + 1, prior_power * (b - 1) + 1)
+
+
 def fit(y: np.ndarray, stated: FactorPriors) -> tuple[FactorDraws, FactorData]:
     quantiles = (np.arange(N_DRAWS) + 0.5) / N_DRAWS
     draws = FactorDraws(
         rho=np.random.default_rng(31).permutation(rho_posterior(stated).ppf(quantiles))[:, None],
         total_sd=np.ones((N_DRAWS, 1)),
         icc=np.zeros((N_DRAWS, 1)),
+        capability_icc=np.random.default_rng(37).permutation(omega_posterior(stated).ppf(quantiles)),
         intercept=np.random.default_rng(32).permutation(posterior(y, stated).ppf(quantiles))[:, None],
         further=np.zeros((N_DRAWS, 1, 0)),
     )
@@ -90,8 +97,10 @@ def test_values_are_those_of_the_scaled_posteriors(mu: float) -> None:
     y = np.random.default_rng(33).normal(0.3, 1.0, size=8)
     stated = priors(mu=mu)
     draws, data = fit(y, stated)
-    rows = by_name(power_scaling(draws, data, stated, ANCHORS, ["b"], {"alpha": draws.intercept[:, 0]}))
+    more = {"alpha": draws.intercept[:, 0], "omega": draws.capability_icc}
+    rows = by_name(power_scaling(draws, data, stated, ANCHORS, ["b"], more))
     exact = {
+        ("capability_icc", "omega"): exact_sensitivity(lambda power: omega_posterior(stated, power)),
         ("intercept", "alpha"): exact_sensitivity(lambda power: posterior(y, stated, prior_power=power)),
         ("likelihood", "alpha"): exact_sensitivity(lambda power: posterior(y, stated, power=power)),
         ("capability_loading", "b"): exact_sensitivity(lambda power: rho_posterior(stated, power)),
@@ -107,13 +116,16 @@ def test_each_quantity_follows_its_own_prior() -> None:
     stated = priors()
     draws, data = fit(y, stated)
     rows = by_name(power_scaling(draws, data, stated, ANCHORS, ["b"], {"alpha": draws.intercept[:, 0]}))
-    assert {component for component, _ in rows} == {"likelihood", "capability_loading", "total_sd", "intercept"}
+    components = {"likelihood", "capability_loading", "capability_icc", "total_sd", "intercept"}
+    assert {component for component, _ in rows} == components
     own = rows["capability_loading", "b"]
     assert own.value > 0.1
     assert own.diagnosis == rows["likelihood", "b"].diagnosis == "strong prior or weak likelihood"
     noise = 0.03  # reweighting 4000 draws at random moves a distribution function a little
     assert rows["likelihood", "b"].value < noise
     assert rows["intercept", "b"].value < noise
+    assert rows["capability_icc", "b"].value < noise
+    assert rows["capability_icc", "alpha"].value < noise
     assert rows["capability_loading", "alpha"].value < noise
     assert rows["capability_loading", "alpha"].diagnosis == "none"
     assert rows["likelihood", "alpha"].diagnosis == "none"
@@ -137,12 +149,14 @@ def test_only_capability_benchmarks_are_looked_at_unasked() -> None:
         rho=rng.uniform(-0.9, 0.9, size=shape),
         total_sd=rng.lognormal(0, 0.3, size=shape),
         icc=rng.beta(1, 3, size=shape),
+        capability_icc=rng.beta(2, 2, size=400),
         intercept=rng.normal(size=shape),
         further=rng.uniform(-0.2, 0.2, size=(*shape, 1)),
     )
     data = FactorData(values=rng.normal(size=(6, 3)), families=np.array([0, 0, 1, 1, 2, 3]), noise=np.zeros((6, 3)))
     rows = power_scaling(draws, data, priors(), np.array([True, False, True]), ["x", "safety", "z"])
-    components = ["likelihood", "total_sd", "icc", "intercept", "capability_loading", "loading", "further_loading"]
+    components = ["likelihood", "total_sd", "icc", "capability_icc", "intercept"]
+    components += ["capability_loading", "loading", "further_loading"]
     assert {row.quantity for row in rows} == {"x", "z"}
     assert sorted(row.component for row in rows) == sorted(components * 2)
     assert all(np.isfinite(row.value) for row in rows)
