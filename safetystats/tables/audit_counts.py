@@ -26,7 +26,8 @@ from safetystats.tables.audit_finding import (
 )
 from safetystats.tables.table import FloatArray, ScoreTable
 
-_CHANCE_CORRECTED = re.compile(r"min\(\(1 - acc(?:uracy)?\) / ([0-9.]+), 1\)")
+CHANCE_CORRECTED = re.compile(r"min\(\(1 - acc(?:uracy)?\) / ([0-9.]+), 1\)")
+"""What the note of a column says whose scores are accuracies turned round and corrected for chance; c in group 1."""
 _UNINFORMATIVE = 0.2
 _NEAR = 0.05
 
@@ -45,7 +46,7 @@ def counts(table: ScoreTable, benchmark: str) -> tuple[FloatArray, FloatArray] |
     rounding = 1e-6 + 0.5 * 10.0 ** -places(column(table, benchmark)) / span(table, benchmark)[1] * items
     if not (rounding <= _UNINFORMATIVE).any():
         return None
-    corrected = _CHANCE_CORRECTED.search(text_of(table, "note", benchmark))
+    corrected = CHANCE_CORRECTED.search(text_of(table, "note", benchmark))
     if corrected:
         share = np.where(share >= 1, np.nan, 1 - float(corrected.group(1)) * share)
     return np.asarray(share * items, dtype=np.float64), rounding

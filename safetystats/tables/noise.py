@@ -5,21 +5,33 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from safetystats.tables.audit_counts import _CHANCE_CORRECTED
+from safetystats.tables.audit_counts import CHANCE_CORRECTED
 from safetystats.tables.audit_finding import text_of
 from safetystats.tables.prepare import unstandardise
 from safetystats.tables.table import FloatArray, ScoreTable
 
 _RANGES = (1.0, 100.0)
+_LEAST_SCORES = 3  # of a class, to tell how much its models differ
 
 
 def sampling_variance(table: ScoreTable) -> pd.DataFrame:
     r"""Return the variance of the sampling error of every score, from item counts.
 
-    A share p of n items, of which x = n p count, has the variance q (1 - q) / n with q = (x + 1/2) / (n + 1), the
-    posterior mean under Jeffreys' prior: positive and finite at 0 % and at 100 %, where p (1 - p) / n would call a
-    score exact. Items are taken as independent and as counting in full or not at all; where they count in part (F1,
-    mean of two judges), this is an upper bound.
+    A share of n items has the variance q (1 - q) / n, where q is what the model would reach on many items. That is not
+    the observed share p, whose error would go into its own variance: of two equal models near the ceiling the luckier
+    would be called the more exact, and a model at 100 % free of error. So p is shrunk towards the mean of its class
+    (empirical Bayes):
+
+        q = pbar + r (p - pbar),    r = clip(1 - mean w / var p, 0, 1),
+
+    with w the variance at each model's own share, (n p + 1/2) / (n + 1) (Jeffreys' prior), and var p that of the
+    observed shares of the class (ddof 1). r estimates how much of their variance is not error; it is 0 with fewer than
+    three scores or where all are equal, and at most n / (n + 1), so that pbar weighs as much as one item or more. Half
+    an item each way is added to all N items of the class, pbar = (N mean p + 1/2) / (N + 1), so that the variance is
+    positive at 0 % and at 100 %; adding it to every score would inflate the variances of a saturated column.
+
+    Items are taken as independent and as counting in full or not at all; where they count in part (F1, mean of two
+    judges), this is an upper bound.
 
     Parameters
     ----------
@@ -37,7 +49,11 @@ def sampling_variance(table: ScoreTable) -> pd.DataFrame:
     Notes
     -----
     A column whose note says `min((1 - accuracy) / c, 1)` has the variance of the accuracy divided by c^2. The accuracy
-    behind a score that was clipped at 1 is not known; it gets the variance at the clip, where accuracy is 1 - c.
+    behind a score that was clipped at 1 is not known; it is taken as that at the clip, 1 - c.
+
+    Shrinking multiplies the covariance of a score's variance with its error by r; their correlation, which no scale
+    changes, it leaves mostly as it was. What does not depend on the score's own error at all is r = 0, one variance for
+    the class, and then models that differ are given the same.
     """
     if table.preparation.transform != "identity":
         return _frame(np.full(table.scores.shape, np.nan), table)
@@ -55,14 +71,33 @@ def sampling_variance(table: ScoreTable) -> pd.DataFrame:
     scale = np.array([_correction(native, name) for name in native.columns()])
     share = np.where(np.isfinite(scale), 1 - np.nan_to_num(scale, nan=1.0) * share, share)  # accuracy
     items = _items(native)
-    q = (share * items + 0.5) / (items + 1)
+    q = np.full(share.shape, np.nan)
+    for name in native.classes:
+        rows = (native.models["model_class"] == name).to_numpy()
+        q[rows] = _shrunk(share[rows], items[rows])
     variance = q * (1 - q) / items * (width / np.where(np.isfinite(scale), scale, 1.0)) ** 2
     return _frame(variance / _spread(table) ** 2, table)
 
 
+def _shrunk(share: FloatArray, items: FloatArray) -> FloatArray:
+    """Return the shares of the models of one class, (n, k), shrunk towards the mean of each column."""
+    seen = np.isfinite(share * items)
+    p, n = np.where(seen, share, 0.0), np.where(seen, items, 1.0)
+    count = np.maximum(seen.sum(axis=0), 1)
+    total = (n * seen).sum(axis=0)
+    mean = p.sum(axis=0) / count
+    jeffreys = (n * p + 0.5) / (n + 1)
+    noise = (jeffreys * (1 - jeffreys) / n * seen).sum(axis=0) / count
+    spread = ((p - mean) ** 2 * seen).sum(axis=0) / np.maximum(count - 1, 1)
+    enough = (count >= _LEAST_SCORES) & (spread > 0)
+    kept = np.where(enough, np.clip(1 - noise / np.where(enough, spread, 1.0), 0.0, 1.0), 0.0)
+    mean = (total * mean + 0.5) / (total + 1)
+    return np.where(seen, mean + np.minimum(kept, n / (n + 1)) * (p - mean), np.nan)
+
+
 def _correction(table: ScoreTable, benchmark: str) -> float:
     """Return c of a score that is min((1 - accuracy) / c, 1), NaN for others."""
-    found = _CHANCE_CORRECTED.search(text_of(table, "note", benchmark))
+    found = CHANCE_CORRECTED.search(text_of(table, "note", benchmark))
     return float(found.group(1)) if found else float("nan")
 
 
