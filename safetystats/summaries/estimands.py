@@ -4,6 +4,10 @@ Every function takes draws of the parameters, arrays of shape (T,), and returns 
 those of the score as observed, or of the score free of sampling error where the fit had the error in it
 (`BenchmarkDraws.error_free`); `attenuated_correlation` and `disattenuated_correlation` are the one and the other
 whatever the fit.
+
+A fit that knows nothing of the error may leave less variance than the error alone has. The correlation corrected
+afterwards is then undefined or beyond one. Draws are kept as they are; `p_all_error` is the share of such draws, and
+`estimand_rows` summarises what depends on them (`CORRECTED`) only where they are few, with draws clipped to its range.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ FloatArray = npt.NDArray[np.float64]
 
 MOST_UNDEFINED = 0.05
 """Share of the draws in which a quantity may be undefined; with more, its summary is."""
+CORRECTED = ("disattenuated_correlation", "reliable_share_left")
+"""Plug-in corrections for sampling error: their summary is undefined where `p_all_error` exceeds `MOST_UNDEFINED`."""
 COLUMNS: tuple[str, ...] = (
     "model_class", "benchmark", "area", "n_models", "n_families", "mode", "estimand", "mean", "sd", "lower", "upper",
     "level",
@@ -37,8 +43,7 @@ class Estimand:
     meaning : str
         One line.
     lower, upper : float
-        Range that the quantity has by definition. Draws of the plug-in corrections for sampling error may lie outside:
-        they say that the fit, which knows nothing of the error, left less variance than the error alone has.
+        Range that the quantity has by definition. Draws of the plug-in corrections for sampling error may lie outside.
     """
 
     name: str
@@ -67,7 +72,7 @@ ESTIMANDS: dict[str, Estimand] = {
         ),
         Estimand(
             name="within_family_correlation", symbol="ρ_W", unit="",
-            meaning="correlation with capability among models of one family, ρ / √(ρ² + (1 − κ)(1 − ρ²))",
+            meaning="correlation with capability within one family, ρ√(1 − ω) / √(ρ²(1 − ω) + (1 − κ)(1 − ρ²))",
         ),
         Estimand(
             name="slope", symbol="β", unit="score per sd of capability", lower=-_INFINITE, upper=_INFINITE,
@@ -98,8 +103,8 @@ ESTIMANDS: dict[str, Estimand] = {
             meaning="share of the reliable variance between models that capability leaves unexplained",
         ),
         Estimand(
-            name="p_all_error", symbol="P(s² ≤ w)", unit="", lower=0.0,
-            meaning="share of the draws in which the sampling error alone has the variance between models or more",
+            name="p_all_error", symbol="P(ρ_true undefined or beyond ±1)", unit="", lower=0.0,
+            meaning="share of the draws in which the correlation corrected for sampling error is undefined or beyond 1",
         ),
     )
 }  # fmt: skip
@@ -114,14 +119,14 @@ class BenchmarkDraws:
     ----------
     rho, total_sd, icc : array, shape (T,)
         rho, s and kappa, s in units of the prepared score.
-    theta : array, shape (T, n), or None
-        Capability of the models that have a score, draw by draw with the parameters; None where it was not kept.
-    scores : array, shape (n,)
-        Their prepared scores.
+    capability_icc : array, shape (T,)
+        omega, the share of the variance of capability between families; zeros where families do not matter.
+    fixed_set : array, shape (T,)
+        Correlation of the observed scores with each draw of capability over exactly these models; NaN where unknown.
     spread : float
         Units of the score in one unit of the prepared score; NaN where the scores were transformed.
     mean_noise : float
-        Mean variance of the sampling error of `scores`, in squared prepared units; NaN where items are unknown.
+        Mean variance of the sampling error of the scores, in squared prepared units; NaN where items are unknown.
     error_free : bool
         True if the fit had this error in it, so that rho and s are those of the score free of it.
     """
@@ -129,8 +134,8 @@ class BenchmarkDraws:
     rho: FloatArray
     total_sd: FloatArray
     icc: FloatArray
-    theta: FloatArray | None
-    scores: FloatArray
+    capability_icc: FloatArray
+    fixed_set: FloatArray
     spread: float = float("nan")
     mean_noise: float = float("nan")
     error_free: bool = False
@@ -150,17 +155,17 @@ def rank_correlation(rho: FloatArray) -> FloatArray:
     return np.asarray(6 / np.pi * np.arcsin(rho / 2))
 
 
-def fixed_set_correlation(theta: FloatArray, scores: FloatArray) -> FloatArray:
-    """Return the Pearson correlation of each draw of capability, (T, n), with the scores, (n,), over these models."""
-    centred = theta - theta.mean(axis=1, keepdims=True)
-    score = scores - scores.mean()
-    norm = np.sqrt((centred**2).sum(axis=1) * (score @ score))
-    return np.asarray(np.divide(centred @ score, norm, out=np.full(len(theta), np.nan), where=norm > 0))
+def within_family_correlation(rho: FloatArray, icc: FloatArray, capability_icc: FloatArray) -> FloatArray:
+    """Return the correlation among models of one family, where what the family shares is constant, shape (T,).
 
-
-def within_family_correlation(rho: FloatArray, icc: FloatArray) -> FloatArray:
-    """Return the correlation among models of one family, where what the family shares is constant, shape (T,)."""
-    return np.asarray(rho / np.sqrt(rho**2 + (1 - icc) * (1 - rho**2)))
+    rho sqrt(1 - omega) / sqrt(rho^2 (1 - omega) + (1 - kappa) (1 - rho^2)): of capability the share omega is the
+    family's, of what capability leaves unexplained the share kappa. NaN where models of a family do not differ at all.
+    """
+    own = rho**2 * (1 - capability_icc)
+    norm = np.sqrt(own + (1 - icc) * (1 - rho**2))
+    return np.asarray(
+        np.divide(rho * np.sqrt(1 - capability_icc), norm, out=np.full(rho.shape, np.nan), where=norm > 0)
+    )
 
 
 def reliability(total_sd: FloatArray, mean_noise: float, *, error_free: bool) -> FloatArray:
@@ -203,8 +208,8 @@ def estimand_draws(drawn: BenchmarkDraws) -> dict[str, FloatArray]:
     found = {
         "correlation": rho,
         "rank_correlation": rank_correlation(rho),
-        "fixed_set_correlation": nothing if drawn.theta is None else fixed_set_correlation(drawn.theta, drawn.scores),
-        "within_family_correlation": within_family_correlation(rho, drawn.icc),
+        "fixed_set_correlation": drawn.fixed_set,
+        "within_family_correlation": within_family_correlation(rho, drawn.icc, drawn.capability_icc),
         "slope": rho * total_sd * drawn.spread,
         "sd_between_models": total_sd * drawn.spread,
         "icc": drawn.icc,
@@ -212,7 +217,7 @@ def estimand_draws(drawn: BenchmarkDraws) -> dict[str, FloatArray]:
         "disattenuated_correlation": true,
         "reliability": share,
         "reliable_share_left": 1 - true**2,
-        "p_all_error": np.where(share <= 0, 1.0, 0.0) if known else nothing,
+        "p_all_error": np.where(np.abs(true) <= 1, 0.0, 1.0) if known else nothing,
     }
     return {name: found[name] for name in ESTIMANDS}
 
@@ -249,6 +254,7 @@ def estimand_rows(
     model_class: str,
     benchmark: str,
     area: str,
+    n_models: int,
     n_families: int,
     mode: str,
 ) -> pd.DataFrame:
@@ -263,15 +269,23 @@ def estimand_rows(
         Coverage of the intervals.
     model_class, benchmark, area, mode : str
         What the rows are labelled with.
-    n_families : int
-        Families with a model that has a score.
+    n_models, n_families : int
+        Models with a score, and their families.
 
     Notes
     -----
-    `p_all_error` is a share of draws: it has a mean and neither sd nor interval.
+    `p_all_error` is a share of draws: it has a mean and neither sd nor interval. If it is more than `MOST_UNDEFINED`,
+    the quantities in `CORRECTED` have no summary; otherwise their draws beyond the range are set to its end, and those
+    that are undefined left out.
     """
     rows = []
-    for name, draws in estimand_draws(drawn).items():
+    every = estimand_draws(drawn)
+    weight = np.ones(drawn.rho.shape) if weight is None else weight
+    few = weight[every["p_all_error"] == 1].sum() <= MOST_UNDEFINED * weight.sum()
+    for name, draws in every.items():
+        if name in CORRECTED:
+            each = ESTIMANDS[name]
+            draws = np.clip(draws, each.lower, each.upper) if few else np.full(draws.shape, np.nan)
         found = summarise(draws, weight, level)
         if name == "p_all_error":
             found = Summary(found.mean, *[float("nan")] * 3)
@@ -280,7 +294,7 @@ def estimand_rows(
                 "model_class": model_class,
                 "benchmark": benchmark,
                 "area": area,
-                "n_models": len(drawn.scores),
+                "n_models": n_models,
                 "n_families": n_families,
                 "mode": mode,
                 "estimand": name,
