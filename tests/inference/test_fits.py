@@ -27,11 +27,11 @@ SAME = 0.25
 
 
 def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> None:
-    """All cells unseen. Reference: priors drawn by numpy and turned by the sign rule over 13 anchors."""
+    """All cells unseen. Reference: priors drawn by numpy and turned by the sign rule over 7 anchors."""
     size = SAMPLED.size
     n, k = size.n_models, size.n_benchmarks
-    blank = FactorData(values=np.full((n, k), np.nan), families=np.arange(n) % 9, noise=np.zeros((n, k)))
-    every = Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, 2), dtype=bool))
+    blank = FactorData(values=np.full((n, k), np.nan), families=np.arange(n) % 8, noise=np.zeros((n, k)))
+    every = Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, 1), dtype=bool))
     even = BetaPrior(family="beta", alpha=2.0, beta=2.0)
     priors = default_spec().priors.model_copy(update={"capability_loading": even})
     plan = SamplingPlan(chains=4, draws=1000, tune=400, target_accept=0.8)
@@ -39,9 +39,7 @@ def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> No
     rng = np.random.default_rng(1)
     free = 2 * rng.beta(2, 2, size=(100_000, k)) - 1
     turned = free * np.where(free.sum(1, keepdims=True) >= 0, 1, -1)
-    partial = 2 * rng.beta(3, 3, size=(100_000, k, 2)) - 1
-    first = partial[..., 0] * np.sqrt(1 - free**2)
-    second = partial[..., 1] * np.sqrt(1 - free**2 - first**2)
+    partial = 2 * rng.beta(3, 3, size=(100_000, k)) - 1
     tails = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
     expected = {
         "rho": np.quantile(turned, tails),
@@ -50,13 +48,13 @@ def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> No
         "capability_icc": tails,
         "intercept": stats.norm.ppf(tails),
         "theta": stats.norm.ppf(tails),
-        "further": np.quantile([first, second], tails),
+        "further": np.quantile(partial * np.sqrt(1 - free**2), tails),
     }
     for name, quantiles in expected.items():
         values = posterior[name].to_numpy().ravel()
         got = (values[:, None] < quantiles).mean(0)
-        # Four errors of a share of 52 000 or more values, at least half of them effective; of omega there are 4000.
-        limit = 0.0125 if name != "capability_icc" else 0.045
+        # Four errors of a share of 28 000 or more values, at least half of them effective; of omega there are 4000.
+        limit = 0.017 if name != "capability_icc" else 0.045
         np.testing.assert_allclose(got, tails, rtol=0, atol=limit, err_msg=name)
     assert (posterior["rho"].sum("benchmark") >= 0).all()
 

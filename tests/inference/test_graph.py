@@ -74,7 +74,7 @@ ROOMY = FactorSize(n_models=9, n_benchmarks=4, n_families=5)
 """Room for two more models, one more benchmark and two more families than the data have."""
 PLAIN_KIND = GraphKind(evaluator="sampled", size=ROOMY)
 RICH_KIND = GraphKind(evaluator="sampled", size=replace(ROOMY, n_further=2), noisy=True)
-CLOSED_KIND = GraphKind(evaluator="integrated", size=ROOMY)
+CLOSED_KIND = GraphKind(evaluator="integrated", size=replace(ROOMY, n_further=2))
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +198,13 @@ def without_capability(point: Point, data: FactorData, plan: Structure) -> float
     (n, k), one = data.values.shape, parameters(point, plan, data.values.shape[1])
     same = data.families[:, None] == data.families
     theta = one.capability_icc[0] * same + (1 - one.capability_icc[0]) * np.eye(n)
-    slope = one.total_sd[0] * one.rho[0]
+    slope, further = one.loadings[0, :, 0], one.loadings[0, :, 1:]
     residual = np.zeros((n, k, n, k))
     for b in range(k):
         v, kappa = one.unique[0, b], one.icc[0, b]
         residual[:, b, :, b] = kappa * v * same + (1 - kappa) * v * np.eye(n)
     covariance = np.einsum("mn,b,c->mbnc", theta, slope, slope) + residual
+    covariance += np.einsum("mn,bj,cj->mbnc", np.eye(n), further, further)
     mean = np.broadcast_to(one.intercept[0], (n, k)).ravel()
     return float(stats.multivariate_normal.logpdf(data.values.ravel(), mean, covariance.reshape(n * k, n * k)))
 
@@ -219,6 +220,9 @@ CASES = {
     "two further factors, noise": ("rich", {"gaps": True, "noise": True}, {"n_further": 2}),
     "integrated": ("closed", {}, {}),
     "integrated, no families": ("closed", {}, {"families": False}),
+    "integrated, one further factor of two": ("closed", {}, {"n_further": 1}),
+    "integrated, two further factors": ("closed", {}, {"n_further": 2}),
+    "integrated, two further factors, no families": ("closed", {}, {"n_further": 2, "families": False}),
 }
 
 
@@ -247,7 +251,7 @@ def test_numbers_change_without_building_anew(closed: Density, monkeypatch: pyte
     other = replace(data, values=data.values + 0.1)
     seen = {closed.set(data, DEFAULT, plan)(point), closed.set(other, DEFAULT, plan)(point)}
     seen.add(closed.set(data, DEFAULT, structure(families=False))(point))
-    names = ("capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept")
+    names = ("capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept", "further_loading")
     for name in names:
         prior = getattr(DEFAULT, name)
         for number in set(type(prior).model_fields) - {"family", "reason"}:
@@ -261,7 +265,7 @@ def test_padding_follows_the_prior_and_nothing_else(name: str, request: pytest.F
     """Moving all that is padded changes the density by its prior alone, under a prior that would show it."""
     density: Density = request.getfixturevalue(name)
     data, rng = tiny_data(), np.random.default_rng(8)
-    plan = structure(n_further=1 if name == "rich" else 0)
+    plan = structure(n_further=1)
     found = density.set(data, OTHER, plan)
     point, other = random_point(rng, density.kind), random_point(rng, density.kind)
     moved = {key: values.copy() for key, values in point.items()}
@@ -291,7 +295,7 @@ def test_density_is_symmetric_under_a_joint_change_of_sign(
 ) -> None:
     """This is what makes turning each draw exact, under priors that are not symmetric themselves."""
     density: Density = request.getfixturevalue(name)
-    found = density.set(tiny_data(gaps=name != "closed"), priors, structure(n_further=2 if name == "rich" else 0))
+    found = density.set(tiny_data(gaps=name != "closed"), priors, structure(n_further=density.kind.size.n_further))
     point = random_point(np.random.default_rng(9), density.kind)
     turned = {"loading_unit_logodds__", "theta_free", "family_free"} & set(point)
     mirrored = {key: -values if key in turned else values for key, values in point.items()}
@@ -349,77 +353,92 @@ def positive(point: Point) -> Point:
 def tight() -> dict[str, Density]:
     """Graphs without padding, so that all three opinions are about the same variables."""
     size = FactorSize(n_models=7, n_benchmarks=3, n_families=3)
+    more = replace(size, n_further=1)
     return {
         "closed": Density(kind=GraphKind(evaluator="integrated", size=size)),
         "plain": Density(kind=GraphKind(evaluator="sampled", size=size)),
-        "rich": Density(kind=GraphKind(evaluator="sampled", size=replace(size, n_further=1), noisy=True)),
+        "closed, two factors": Density(kind=GraphKind(evaluator="integrated", size=more)),
+        "rich": Density(kind=GraphKind(evaluator="sampled", size=more, noisy=True)),
     }
 
 
+TWO_FACTORS = Structure(anchors=np.array([True, True, False]), pattern=np.array([[True], [True], [True]]))
+
+
 @pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
-def test_two_evaluators_have_one_posterior(tight: dict[str, Density], priors: FactorPriors) -> None:
-    """The sampled density integrated over capability is the integrated density, and both are the marginal density."""
-    data, plan = tiny_data(), structure()
-    sampled, closed = (tight[name].set(data, priors, plan) for name in ("plain", "closed"))
+@pytest.mark.parametrize(
+    ("names", "plan"),
+    [(("plain", "closed"), structure()), (("rich", "closed, two factors"), TWO_FACTORS)],
+    ids=["one factor", "two factors"],
+)
+def test_two_evaluators_have_one_posterior(
+    tight: dict[str, Density], names: tuple[str, str], plan: Structure, priors: FactorPriors
+) -> None:
+    """The sampled density integrated over the factors is the integrated density, and both are the marginal density."""
+    data, kind = tiny_data(), tight[names[0]].kind
+    sampled, closed = (tight[name].set(data, priors, plan) for name in names)
     rng = np.random.default_rng(12)
     for _ in range(3):
-        point = positive(random_point(rng, tight["plain"].kind))
-        log_integral, _, _ = latent_normal(sampled, point, latent_names(tight["plain"].kind))
-        own = closed({key: values for key, values in point.items() if not key.endswith("_free")})
+        point = positive(random_point(rng, kind))
+        log_integral, _, _ = latent_normal(sampled, point, latent_names(kind))
+        own = closed({key: values for key, values in point.items() if key not in latent_names(kind)})
         assert log_integral == pytest.approx(own, abs=CONSTANTS)
         assert own == pytest.approx(third_opinion(point, data, priors, plan), abs=CONSTANTS)
 
 
 @pytest.mark.parametrize("asked", [{"gaps": True}, {"gaps": True, "noise": True}], ids=["gaps", "gaps and noise"])
-def test_further_factors_integrate_to_the_marginal_density(tight: dict[str, Density], asked: dict[str, bool]) -> None:
-    plan = Structure(anchors=np.array([True, True, False]), pattern=np.array([[True], [True], [True]]))
+def test_sampled_factors_integrate_to_the_marginal_density(tight: dict[str, Density], asked: dict[str, bool]) -> None:
     data, kind = tiny_data(**asked), tight["rich"].kind
-    found = tight["rich"].set(data, OTHER, plan)
+    found = tight["rich"].set(data, OTHER, TWO_FACTORS)
     point = positive(random_point(np.random.default_rng(13), kind))
     log_integral, _, _ = latent_normal(found, point, latent_names(kind))
-    assert log_integral == pytest.approx(third_opinion(point, data, OTHER, plan), abs=CONSTANTS)
+    assert log_integral == pytest.approx(third_opinion(point, data, OTHER, TWO_FACTORS), abs=CONSTANTS)
 
 
-@pytest.mark.parametrize("families", [True, False], ids=["families", "no families"])
-def test_capability_is_drawn_from_its_exact_conditional_distribution(tight: dict[str, Density], families: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [("plain", structure()), ("plain", structure(families=False)), ("rich", TWO_FACTORS)],
+    ids=["one factor", "no families", "two factors"],
+)
+def test_capability_is_drawn_from_its_exact_conditional_distribution(
+    tight: dict[str, Density], name: str, plan: Structure
+) -> None:
     """Mean and covariance of draws against those of the sampled graph, at two points taken in turn."""
-    data, plan, kind = tiny_data(), structure(families=families), tight["plain"].kind
-    found = tight["plain"].set(data, DEFAULT, plan)
+    data, kind = tiny_data(), tight[name].kind
+    found = tight[name].set(data, DEFAULT, plan)
     rng, times = np.random.default_rng(14), 40_000
     points = [positive(random_point(rng, kind)) for _ in range(2)]
     singles = [parameters(point, plan, 3) for point in points]
-    names = ("rho", "total_sd", "icc", "capability_icc", "intercept", "further")
-    both = FactorDraws(**{name: np.concatenate([getattr(one, name) for one in singles]) for name in names})
+    fields = ("rho", "total_sd", "icc", "capability_icc", "intercept", "further")
+    both = FactorDraws(**{each: np.concatenate([getattr(one, each) for one in singles]) for each in fields})
     drawn = draw_capability(repeated(both, times), data, np.random.default_rng(15)).reshape(2, times, 7)
     for one, point, theta in zip(singles, points, drawn, strict=True):
         _, covariance, mean = latent_normal(found, point, latent_names(kind))
         omega = one.capability_icc[0]
         turn = np.hstack([np.sqrt(1 - omega) * np.eye(7), np.sqrt(omega) * np.eye(3)[data.families]])
-        exact = turn @ covariance @ turn.T
+        exact = turn @ covariance[:10, :10] @ turn.T  # theta_free and family_free come first
         sd = np.sqrt(np.diag(exact))
         # Five Monte Carlo errors of 40 000 independent draws, each in units of the exact sd.
         limit = 5 / np.sqrt(times)
         assert (np.abs(theta.mean(0) - capability(mean, data, one)) < limit * sd).all()
         gap = np.abs(np.cov(theta.T) - exact) / np.outer(sd, sd)
         assert (gap < np.sqrt(2) * limit).all()
-        assert (np.abs(exact / np.outer(sd, sd) - np.eye(7)) > 10 * limit).any() == families
+        related = (np.abs(exact / np.outer(sd, sd) - np.eye(7)) > 10 * limit).any()
+        assert related == plan.families
 
 
 def test_capability_is_not_drawn_where_its_distribution_is_another() -> None:
-    data, plan = tiny_data(), structure()
-    one = parameters(random_point(np.random.default_rng(1), RICH_KIND), plan, 3)
-    two = parameters(random_point(np.random.default_rng(1), RICH_KIND), structure(n_further=1), 3)
-    rng = np.random.default_rng(2)
-    for draws, given in ((one, tiny_data(gaps=True)), (one, tiny_data(noise=True)), (two, data)):
-        with pytest.raises(ValueError, match="needs complete data, no known sampling error and one factor"):
-            draw_capability(draws, given, rng)
+    one = parameters(random_point(np.random.default_rng(1), RICH_KIND), structure(), 3)
+    for given in (tiny_data(gaps=True), tiny_data(noise=True)):
+        with pytest.raises(ValueError, match="needs complete data and no known sampling error"):
+            draw_capability(one, given, np.random.default_rng(2))
 
 
 @pytest.mark.parametrize("name", ["plain", "rich", "closed"])
 def test_gradient_is_finite_far_out(name: str, request: pytest.FixtureRequest) -> None:
     density: Density = request.getfixturevalue(name)
-    density.set(tiny_data(gaps=name != "closed"), OTHER, structure(n_further=2 if name == "rich" else 0))
-    gradient = density.graph.compile_fn(density.graph.dlogp(), mode=PLAIN)
+    density.set(tiny_data(gaps=name != "closed"), OTHER, structure(n_further=density.kind.size.n_further))
+    gradient = density.graph.compile_fn(density.graph.dlogp(), mode=Mode(linker="py", optimizer=None))
     start = random_point(np.random.default_rng(3), density.kind)
     for loading, log_sd, icc, omega in itertools.product((-25.0, 25.0), (-8.0, 8.0), (-25.0, 25.0), (-25.0, 25.0)):
         point = {
