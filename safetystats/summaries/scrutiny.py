@@ -10,12 +10,13 @@ import pandas as pd
 
 from safetystats.errors import DataError
 from safetystats.inference.arrays import FloatArray, GraphKind
+from safetystats.inference.boundary import boundary_warnings
 from safetystats.inference.cut import cut_posterior
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability
 from safetystats.inference.hierarchy import estimate_covariance, shrink
 from safetystats.inference.loo import LeaveOut, Unit, compare_leave_out, leave_out
 from safetystats.inference.parameters import FactorDraws
-from safetystats.inference.predictive import NativeScale, boundary_warnings, predictive_check, prior_draws
+from safetystats.inference.predictive import NativeScale, predictive_check, prior_draws
 from safetystats.inference.problems import family_codes, kinds_for, noise_of, structure_of
 from safetystats.inference.sensitivity import power_scaling
 from safetystats.inference.store import FitStore

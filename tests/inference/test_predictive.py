@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize
 
+from safetystats.inference.boundary import boundary_warnings
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.inference.predictive import (
     DISCREPANCIES,
     NativeScale,
     PredictiveRow,
-    boundary_warnings,
     discrepancies,
     predictive_check,
     prior_draws,
