@@ -6,15 +6,15 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import jinja2
 
-from safetystats.reporting import report_tables
+from safetystats.reporting import report_checks, report_tables, spec_text
 from safetystats.reporting.results import Results, Value
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
 from safetystats.shelf import shelf_path
-from safetystats.specs import BetaPrior, LogNormalPrior, NormalPrior
 from safetystats.summaries import numbers
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
@@ -22,11 +22,6 @@ from safetystats.summaries.gates import failed
 _SOFTWARE = (
     "safetystats", "pymc", "nutpie", "pytensor", "arviz-stats", "statsmodels", "scipy", "numpy", "pandas", "matplotlib",
 )  # fmt: skip
-_TRANSFORMS = {
-    "identity": "Scores were not transformed.",
-    "logit": "Bounded scores were mapped to log odds above their chance level.",
-    "rank_normal": "Scores were replaced by normal scores of their ranks within the class.",
-}
 _CAPABILITY = {
     "mean": "the mean of the z-scored capability benchmarks, pooled over classes",
     "pca": "the first principal component of the capability benchmarks, pooled over classes",
@@ -212,7 +207,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "fingerprint": plan.table.fingerprint[:16],
         "class_counts": numbers.join_words([f"{quoter.num(f'models.{c}', 0)} {escape(c)}" for c in classes]),
         "capability_names": "; ".join(quoter.name(b) for b in plan.prepared.columns("capability")),
-        "transform_sentence": _TRANSFORMS[spec.transform],
+        "transform_sentence": spec_text.TRANSFORMS[spec.transform],
         "mixed_group": plan.mixed.group,
         "mixed_group_plural": _PLURALS[plan.mixed.group],
         "mixed_capability": _CAPABILITY[plan.mixed.capability],
@@ -223,7 +218,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "gate_divergences": str(gates.divergences),
         "gate_bfmi": numbers.number_text(gates.e_bfmi, 1),
         "gate_k": numbers.number_text(gates.pareto_k, 1),
-        "prior_table": _prior_table(analysis),
+        "prior_table": spec_text.prior_table(spec),
         "theta_sds": numbers.join_words([f"{quoter.num(f'theta_sd.{c}')} ({escape(c)})" for c in classes]),
         "software_sentence": _software(),
         "has_left_out": len(plan.flow.left_out) > 0,
@@ -235,6 +230,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "audit_table": report_tables.audit_table(analysis),
         "source_table": report_tables.source_table(plan.table),
         "loadings_table": report_tables.loadings_table(analysis, quoter.names),
+        "estimand_tables": report_checks.estimand_tables(analysis, quoter.names),
         "posterior_tables": report_tables.posterior_tables(analysis, quoter.names),
         "correlation_tables": report_tables.correlation_tables(analysis, quoter.names),
         "interval_notes": [
@@ -250,7 +246,74 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "loadings_figure": figure("loadings"),
         "forest_figure": figure("forest"),
         "differences_figure": figure("class_differences"),
-    }  # fmt: skip
+        "scree_figure": figure("scree"),
+        "shrinkage_figure": figure("shrinkage"),
+    } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter)  # fmt: skip
+
+
+def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
+    """What sentences about the factor spec depend on."""
+    plan, spec = analysis.plan, analysis.plan.factor
+
+    def evaluated(how: str) -> str:
+        return numbers.join_words([escape(c) for c in plan.table.classes if quoter.text(f"evaluator.{c}") == how])
+
+    return {
+        "spec_title_own": escape(spec.title),
+        "families": spec.families,
+        "further": spec.further,
+        "noisy": spec.measurement == "binomial",
+        "integrated_classes": evaluated("integrated"),
+        "sampled_classes": evaluated("sampled"),
+    }
+
+
+def _checks_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
+    """Tables of the checks, and which of their sentences there are."""
+    plan, tables, classes = analysis.plan, analysis.tables, analysis.plan.table.classes
+    names, models = quoter.names, quoter.models
+
+    def having(stem: str, ending: str = "") -> list[str]:
+        return [c for c in classes if f"{stem}.{c}{ending}" in quoter.results]
+
+    unusual = {
+        c: [
+            (
+                str(row["predictive"]),
+                {
+                    "what": escape(str(row["what"])),
+                    "where": report_checks.place_text(str(row["where"]), names, models) if row["where"] else "",
+                    "stem": f"predictive_checks/{c}/{row['predictive']}/{row['discrepancy']}",
+                },
+            )
+            for row in tables["predictive_checks"].to_dict("records")
+            if row["model_class"] == c and row["unusual"]
+        ]
+        for c in classes
+    }
+    return {
+        "factor_classes": having("factors.map"),
+        "power_classes": having("power_largest"),
+        "safety_changes": having("largest_change", ".safety"),
+        "loading_changes": having("largest_change", ".loading"),
+        "fixed_classes": having("fixed_set_width"),
+        "shrunken_classes": [c for c in classes if f"shrunken_correlations/{c}/overall/all/mean" in quoter.results],
+        "unusual": unusual,
+        "boundary_count": len(tables["boundary_cases"]),
+        "compared": bool(plan.compared),
+        "exact_refits": plan.study.scrutiny.exact_refits,
+        "has_grid": bool((tables["prior_sensitivity"]["how"] == "other prior").any()),
+        "absent": {c: report_checks.absent_specs(analysis, c) for c in classes},
+        "spec_title": partial(report_checks.spec_title, analysis),
+        "prior_name": spec_text.prior_name,
+        "factors_table": report_checks.factors_table(analysis),
+        "predictive_tables": report_checks.predictive_tables(analysis, names, models),
+        "boundary_table": report_checks.boundary_table(analysis, names),
+        "spec_tables": report_checks.spec_tables(analysis),
+        "power_table": report_checks.power_table(analysis, names),
+        "alternatives_table": report_checks.alternatives_table(analysis, names),
+        "area_table": report_checks.area_table(analysis),
+    }
 
 
 def _figure(figure: FigureText) -> str:
@@ -267,25 +330,6 @@ def _attempts(analysis: Analysis) -> str:
         f" Because a limit was not met, {numbers.join_words(list(names))} "
         f"{'was' if len(again) == 1 else 'were'} sampled again with twice the draws and smaller steps."
     )
-
-
-def _prior_table(analysis: Analysis) -> str:
-    priors = analysis.plan.factor.priors
-    rows: list[tuple[str, BetaPrior | LogNormalPrior | NormalPrior]] = [
-        (r"$(\rho_b + 1) / 2$", priors.loading),
-        ("$s_b$", priors.total_sd),
-        (r"$\kappa_b$", priors.icc),
-        (r"$\alpha_b$", priors.intercept),
-    ]
-    return report_tables.prior_table([(symbol, _prior_text(prior), escape(prior.reason)) for symbol, prior in rows])
-
-
-def _prior_text(prior: BetaPrior | LogNormalPrior | NormalPrior) -> str:
-    if isinstance(prior, BetaPrior):
-        return f"$\\mathrm{{Beta}}({prior.alpha:g}, {prior.beta:g})$"
-    kind = "LogNormal" if isinstance(prior, LogNormalPrior) else "N"
-    spread = f"{prior.sigma:g}" if isinstance(prior, LogNormalPrior) else f"{prior.sigma:g}^2"
-    return f"$\\mathrm{{{kind}}}({prior.mu:g}, {spread})$"
 
 
 def _software() -> str:

@@ -1,4 +1,4 @@
-"""The five figures of a report: each takes tables and returns a `Drawing`; those of correlations are made here."""
+"""Figures of a report: each takes tables and returns a `Drawing`; those of correlations are made here."""
 
 from __future__ import annotations
 

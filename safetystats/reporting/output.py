@@ -62,7 +62,7 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     OSError
         If the folder cannot be written.
     """
-    from safetystats.reporting import figures
+    from safetystats.reporting import figures, figures_checks
 
     plan = analysis.plan
     results = collect_results(analysis)
@@ -77,6 +77,15 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
         figures.draw_forest(
             tables["posterior_correlations"],
             tables["capability_correlations"],
+            labels=labels,
+            headline=headline,
+            rope=plan.study.rope.limit,
+            level=level,
+        ),
+        figures_checks.draw_scree(tables["number_of_factors"], float(results["factor_quantile"])),
+        figures_checks.draw_shrinkage(
+            tables["shrunken_correlations"],
+            tables["posterior_correlations"],
             labels=labels,
             headline=headline,
             rope=plan.study.rope.limit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -87,11 +87,6 @@ def source_table(table: ScoreTable) -> str:
     return table_markdown(["Source", "Title", "Date", "Address", "Licence"], rows, caption="Sources of the scores.")
 
 
-def prior_table(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return the priors; symbols and distributions are Markdown already."""
-    return table_markdown(["Parameter", "Prior", "Reason"], [list(row) for row in rows], caption="Priors.")
-
-
 def loadings_table(analysis: Analysis, names: Names) -> str:
     """Return latent loadings and component weights of the capability benchmarks."""
     frame, level = analysis.tables["capability_loadings"], analysis.plan.study.level
@@ -127,7 +122,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
     shared = mechanical(analysis)
     head = [
         "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
-        f"ρ, joint {interval}", "Slope", "κ",
+        f"ρ, joint {interval}", "Joint − cut", "Pareto k",
     ]  # fmt: skip
     parts = []
     for label in analysis.plan.table.classes:
@@ -143,15 +138,15 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
                     estimate_text(row["mean"], row["lower"], row["upper"]), row["verdict"],
                     *(probability_text(row[c]) for c in ("p_entangled", "p_distinct", "p_inverse")),
                     estimate_text(other["mean"], other["lower"], other["upper"]),
-                    significant_text(row["slope"]), number_text(row["icc"]),
+                    number_text(other["mean"] - row["mean"]), number_text(row["pareto_k"]),
                 ]
             )  # fmt: skip
         caption = (
             f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: "
             "posterior mean and equal-tailed interval. Verdict (limit "
-            f"{limit}, probability {number_text(study.rope.probability)}), probabilities, κ and slope (native units of "
-            "the aligned score per standard deviation of capability) are from the cut posterior."
-            + (" † reuses runs of capability benchmarks." if shared else "")
+            f"{limit}, at {number_text(study.rope.probability)}) and probabilities are from the cut posterior. "
+            "Pareto k is that of the weights that turn it into the joint posterior, which was sampled instead where "
+            "they failed." + (" † reuses runs of capability benchmarks." if shared else "")
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10)))
     return "\n\n".join(parts)

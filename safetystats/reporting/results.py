@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from safetystats.reporting import results_checks
+from safetystats.reporting.results_checks import Value as Value
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
 from safetystats.summaries.posterior import VERDICTS
 
-Value = str | int | float
 Results = Mapping[str, Value]
 
 DISAGREEMENT = 0.3
@@ -42,7 +43,7 @@ _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def collect_results(analysis: Analysis) -> dict[str, Value]:
     """Return all numbers of a study by key, e.g. `posterior_correlations/chat/wmdp/cut/mean`."""
     found: dict[str, Value] = {}
-    for name, (keys, columns) in _KEYED.items():
+    for name, (keys, columns) in (_KEYED | results_checks.KEYED).items():
         frame = analysis.tables[name]
         for row in frame.to_dict("records"):
             stem = "/".join([name, *(str(row[key]) for key in keys)])
@@ -54,6 +55,7 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     found |= _capability(analysis)
     found |= _comparison(analysis)
     found |= _diagnostics(analysis)
+    found |= results_checks.check_results(analysis)
     return found
 
 
@@ -102,13 +104,14 @@ def mechanical(analysis: Analysis) -> set[str]:
 
 
 def _prior(analysis: Analysis) -> dict[str, Value]:
-    """Probability of each verdict's region before the data."""
+    """Probability of each verdict's region before the data, and the mean that rho has then."""
     prior, limit = analysis.plan.factor.priors.loading, analysis.plan.study.rope.limit
     below, above = stats.beta.cdf([(1 - limit) / 2, (1 + limit) / 2], prior.alpha, prior.beta)
     return {
         "prior_p_distinct": float(above - below),
         "prior_p_entangled": float(1 - above),
         "prior_p_inverse": float(below),
+        "prior_rho_mean": 2 * prior.alpha / (prior.alpha + prior.beta) - 1,
     }
 
 
@@ -157,7 +160,8 @@ def _verdicts(posterior: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Va
         cut, joint = (own[own["mode"] == mode].set_index("benchmark") for mode in ("cut", "joint"))
         if len(cut):
             gap = (joint["mean"] - cut["mean"]).abs()
-            found[f"largest_gap.{label}"] = float(gap.max())
+            found[f"largest_gap.{label}"] = float((joint["mean"] - cut["mean"])[gap.idxmax()])
+            found[f"gap_outward.{label}"] = int((joint["mean"].abs() > cut["mean"].abs()).sum())
             found[f"largest_gap_of.{label}"] = str(gap.idxmax())
             found[f"largest_mean_of.{label}"] = str(cut["mean"].abs().idxmax())
             found[f"median_width.{label}"] = float((cut["upper"] - cut["lower"]).median())
