@@ -10,9 +10,9 @@ import pytest
 from factor_data import REFERENCE, FloatArray, default_spec
 
 from safetystats.inference.cut import CutDraws, cut_posterior
-from safetystats.inference.fits import family_codes
+from safetystats.inference.problems import family_codes
 from safetystats.specs import read_study
-from safetystats.summaries.analysis import plan_study
+from safetystats.summaries.plan import plan_study
 
 REPEATS = 500
 """Draws per capability vector on the fast route: 20 000 in all."""

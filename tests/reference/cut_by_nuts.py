@@ -21,7 +21,7 @@ import nutpie
 import pymc as pm
 
 from safetystats.specs import read_study
-from safetystats.summaries.analysis import plan_study
+from safetystats.summaries.plan import plan_study
 
 HERE = Path(__file__).parent
 BENCHMARKS = (
@@ -44,9 +44,9 @@ def main() -> None:
     copy, place, model = np.nonzero(np.broadcast_to(np.isfinite(y).T, (COPIES, len(BENCHMARKS), part.n_models)))
     shape = (COPIES, len(BENCHMARKS))
     with pm.Model():
-        half = pm.Beta("half", 2.0, 2.0, shape=shape)
+        half = pm.Beta("half", 1.0, 1.0, shape=shape)
         rho = pm.Deterministic("rho", 2.0 * half - 1.0)
-        s = pm.LogNormal("s", 0.0, 0.5, shape=shape)
+        s = pm.LogNormal("s", 0.0, 0.25, shape=shape)
         kappa = pm.Beta("kappa", 1.0, 3.0, shape=shape)
         alpha = pm.Normal("alpha", 0.0, 1.0, shape=shape)
         z = pm.Normal("z", 0.0, 1.0, shape=(*shape, len(names)))
