@@ -96,28 +96,88 @@ def test_a_spec_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("alpha = 2.0", "alhpa = 2.0", 'did you mean "alpha"'),
+        ("alpha = 6.0", "alhpa = 6.0", 'did you mean "alpha"'),
         ('family = "beta"', 'family = "cauchy"', "'beta'"),
-        ("sigma = 0.5", "sigma = -0.5", "greater than 0"),
+        ("sigma = 0.25", "sigma = -0.25", "greater than 0"),
         ("chains = 4", "chains = 1", "greater than or equal to 2"),
         ("[priors.loading]", "[priors.loadings]", 'did you mean "loading"'),
         ('transform = "identity"', 'transform = "log"', "'identity', 'logit' or 'rank_normal'"),
-        ("draws = 1500", "draws = 1500.5", "integer"),
+        ("draws = 1000", "draws = 1000.5", "integer"),
+        ("families = true", "families = 1", "boolean"),
+        ("families = true", 'further = "unrestricted"', "n_further goes with further"),
+        ("families = true", "n_further = 1", "n_further goes with further"),
+        ("families = true", 'further = "areas"\nn_further = 1', "n_further goes with further"),
+        ("families = true", 'further = "area"', "'none', 'unrestricted' or 'areas'"),
+        ("families = true", 'measurement = "binomial"\ntransform = "logit"', 'needs transform = "identity"'),
+        ('prior = "icc"', 'prior = "iccs"', "'icc'"),
+        ('value = { family = "lognormal", mu = 0.0', 'value = { family = "normal", mu = 0.0', "another family"),
     ],
 )
 def test_a_spec_chooses_and_sets_but_never_defines(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = write(tmp_path, FACTOR.replace(old, new, 1), "mine.toml")
+    own = FACTOR.replace('transform = "identity"\n', 'families = true\ntransform = "identity"\n', 1)
+    if "transform" in new and "families" in old:
+        own = own.replace('transform = "identity"\n', "", 1)
+    path = write(tmp_path, own.replace(old, new, 1), "mine.toml")
     with pytest.raises(StudyError, match="mine") as caught:
         read_spec(path, "factor")
     assert message in str(caught.value)
 
 
 def test_a_changed_prior_changes_the_fingerprint(tmp_path: Path) -> None:
-    path = write(tmp_path, FACTOR.replace("alpha = 2.0", "alpha = 3.0", 1), "mine.toml")
+    path = write(tmp_path, FACTOR.replace("alpha = 6.0", "alpha = 3.0", 1), "mine.toml")
     mine, shipped = read_spec(path, "factor"), read_spec("two-level", "factor")
     assert isinstance(mine, FactorSpec)
-    assert mine.priors.loading.alpha == 3.0
+    assert mine.priors.capability_loading.alpha == 3.0
     assert mine.fingerprint != shipped.fingerprint
+
+
+FACTORS = [
+    name
+    for name in shelf_names("models", ".toml")
+    if read_toml(shelf_path("models", f"{name}.toml"))["kind"] == "factor"
+]
+
+
+def factor(name: str) -> FactorSpec:
+    found = read_spec(name, "factor")
+    assert isinstance(found, FactorSpec)
+    return found
+
+
+def test_shipped_factor_specs_differ_in_what_their_names_say() -> None:
+    """Beside titles and references; two-level is the default of each field."""
+    spoken = {
+        "two-level": {},
+        "one-factor": {"families": False},
+        "k-factor": {"further": "unrestricted", "n_further": 1},
+        "bifactor": {"further": "areas"},
+        "two-level-rank": {"transform": "rank_normal"},
+        "two-level-binomial": {"measurement": "binomial"},
+    }
+    assert set(FACTORS) == set(spoken)
+    default = factor("two-level")
+    for name, changes in spoken.items():
+        own = factor(name)
+        priors = own.priors.model_copy(update={"further_loading": default.priors.further_loading})
+        same = {"title": default.title, "references": default.references, "priors": priors}
+        assert own.model_copy(update=same) == default.model_copy(update={**changes}), name
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_every_prior_has_a_reason_and_two_alternatives(name: str) -> None:
+    spec = factor(name)
+    stated = {key: prior for key, prior in dict(spec.priors).items() if key != "further_loading"}
+    assert all(prior.reason for prior in dict(spec.priors).values())
+    for key, prior in stated.items():
+        others = [other for other in spec.alternatives if other.prior == key]
+        assert len(others) == 2, key
+        assert len({other.label for other in others}) == 2
+        for other in others:
+            changed = spec.with_prior(other)
+            assert getattr(changed.priors, key) == other.value != prior
+            rest = {each: value for each, value in dict(changed.priors).items() if each != key}
+            assert rest == {each: value for each, value in dict(spec.priors).items() if each != key}
+            assert changed.fingerprint != spec.fingerprint
 
 
 @pytest.mark.parametrize("name", shelf_names("reports/recipes", ".toml"))
@@ -129,7 +189,8 @@ def test_every_shipped_study_names_specs_that_exist(name: str) -> None:
 
 def test_every_reference_of_a_spec_is_in_the_bibliography() -> None:
     bibliography = shelf_path("reports", "references.bib").read_text(encoding="utf-8")
-    for name, kind in (("two-level", "factor"), ("class-mixed", "mixed"), ("score-2024", "score")):
+    others = (("class-mixed", "mixed"), ("score-2024", "score"))
+    for name, kind in (*((name, "factor") for name in FACTORS), *others):
         for key in read_spec(name, kind).references:
             assert f"{{{key}," in bibliography, f"{name} cites {key}"
 

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from safetystats.inference.fits import CapabilityFit, SafetyFit
+from safetystats.inference.problems import kind_for
 from safetystats.specs import FactorSpec, read_spec
 from safetystats.tables.prepare import align, standardise
 from safetystats.tables.simulate import simulate_table
@@ -39,6 +40,7 @@ def capability_fit(table: ScoreTable, rho: np.ndarray | None = None, diverging: 
     }
     if rho is not None:
         drawn["rho"] = (("chain", "draw", "benchmark"), rho)
+    drawn["capability_icc"] = (("chain", "draw"), rng.uniform(0.2, 0.4, size=(CHAINS, DRAWS)))
     drawn["theta"] = (("chain", "draw", "model"), rng.normal(size=(CHAINS, DRAWS, len(models))))
     posterior = xr.Dataset(drawn, coords={"benchmark": names, "model": models})
     stats = xr.Dataset(
@@ -46,7 +48,10 @@ def capability_fit(table: ScoreTable, rho: np.ndarray | None = None, diverging: 
     )
     draws = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
     plan = spec().sampling
-    return CapabilityFit(table=table, spec=spec(), seed=1, draws=draws, plans=(plan,), key="k", reused=False)
+    return CapabilityFit(
+        table=table, spec=spec(), seed=1, draws=draws, kind=kind_for([table], spec()), plans=(plan,), key="k",
+        reused=False,
+    )  # fmt: skip
 
 
 def safety_fit(

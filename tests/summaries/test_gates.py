@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fits_by_hand import CHAINS, DRAWS, capability_fit, good_draws, only, prepared, safety_fit, spec
@@ -152,9 +154,7 @@ def test_left_out_benchmarks_are_named_and_fail_nothing() -> None:
 
 def test_further_attempts_are_said() -> None:
     one = good()
-    two = type(one)(
-        table=one.table, spec=one.spec, seed=1, draws=one.draws, plans=(*one.plans, *one.plans), key="k", reused=False
-    )
+    two = dataclasses.replace(one, plans=(*one.plans, *one.plans))
     assert all("attempt" not in c.why for c in capability_checks(one))
     assert all("attempt 2" in c.why for c in capability_checks(two))
 
