@@ -1,0 +1,405 @@
+"""How long an analysis of ren2024 takes, against fits that give the same answers, and where the time goes.
+
+    SAFETYSTATS_DATA=DIR python benchmarks/speed.py
+
+On an otherwise idle machine. Every measurement is a process of its own with empty compilation caches, so that nothing
+is warm and peak memory is its own; wall-clock time throughout.
+
+    ours       the latent-factor part of a study from nothing: imports, table, compilation, the capability fit of both
+               classes and the cut posterior of every safety benchmark, with joint refits where weights fail, an empty
+               store
+    joint      the obvious alternative, one NUTS fit per safety benchmark and class: its column beside the capability
+               benchmarks in one model, capability sampled, the package's own graph and sampler, the spec's settings
+               and, while R-hat is above 1.01 or ESS below 400, more draws as in the package. A random sample of the
+               benchmarks; compilation and sampling are timed apart, so that both a compilation for every benchmark and
+               one for all are extrapolated from the same fits
+    textbook   the capability benchmarks alone as in a textbook: theta ~ N(0, 1), loadings and residual sd half-normal,
+               normal intercepts, no families, `pm.sample` as it comes (4 chains of 1000 after 1000, 2 cores; PyMC 6
+               takes nutpie's NUTS, with a diagonal mass matrix, where nutpie is installed)
+
+`ours` and `textbook` are compared by the smallest bulk ESS over loadings and theta per second. The models differ
+(families, priors): what is compared is what a user would do instead.
+Writes speed.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SEED = 20240731
+PARTS = ("ours", "joint", "textbook")
+
+
+def clock(since: float) -> float:
+    """Return seconds since a reading of the clock."""
+    return time.perf_counter() - since
+
+
+def worst(posterior: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """Return the smallest bulk ESS and the largest R-hat over some variables of a posterior."""
+    import arviz_stats as az
+
+    part = posterior[list(names)]
+    return {
+        "ess": min(float(values.min()) for values in az.ess(part, method="bulk").data_vars.values()),
+        "r_hat": max(float(values.max()) for values in az.rhat(part).data_vars.values()),
+    }
+
+
+def memory() -> float:
+    """Return the peak memory of this process or of its largest child in MB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def prepared(tiny: bool) -> tuple[list[Any], Any]:
+    """Return the prepared table of every class, and the spec."""
+    from safetystats.specs import FactorSpec, Gates, SamplingPlan, read_spec
+    from safetystats.tables.load import load_table
+    from safetystats.tables.prepare import align, standardise, transform
+
+    spec = read_spec("two-level", "factor")
+    assert isinstance(spec, FactorSpec)
+    table = standardise(transform(align(load_table("ren2024")), spec.transform))
+    if tiny:
+        table = table.select(benchmarks=[*table.columns("capability"), *table.columns("safety")[:3]])
+        plan = SamplingPlan(chains=2, draws=100, tune=200, target_accept=0.9)
+        spec = spec.model_copy(update={"sampling": plan, "gates": Gates(r_hat=2.0, ess=1.0, divergences=99)})
+    return [table.select(model_class=name) for name in table.classes], spec
+
+
+def ours(tiny: bool, start: float) -> dict[str, Any]:
+    """Run the latent-factor part of a study."""
+    from safetystats.inference import sampling as _  # noqa: F401  imports PyMC and nutpie
+    from safetystats.inference.fits import fit_capability, fit_safety
+    from safetystats.inference.problems import kind_for
+    from safetystats.inference.sampling import compile_factor
+    from safetystats.inference.store import FitStore
+
+    found: dict[str, Any] = {"imports": clock(start)}
+    began = time.perf_counter()
+    tables, spec = prepared(tiny)
+    kind = kind_for(tables, spec)
+    found["table"] = clock(began)
+    began = time.perf_counter()
+    compile_factor(kind)
+    found["compile"] = clock(began)
+    found["classes"] = []
+    with tempfile.TemporaryDirectory() as folder:
+        store = FitStore(root=Path(folder))
+        for table in tables:
+            began = time.perf_counter()
+            fit = fit_capability(table, spec, SEED, kind, store)
+            capability = clock(began)
+            began = time.perf_counter()
+            safety = fit_safety(fit, store)
+            seconds = clock(began)
+            refits = safety.draws["refit"].to_dataset() if safety.refitted else None
+            found["classes"].append(
+                {
+                    "model_class": fit.model_class,
+                    "evaluator": fit.kind.evaluator,
+                    "capability": capability,
+                    "safety": seconds,
+                    "benchmarks": len(safety.benchmarks),
+                    "refits": len(safety.refitted),
+                    "attempts": len(fit.plans),
+                    "gates": bool(fit.convergence().passes(spec.gates)),
+                    "divergences": fit.convergence().divergences,
+                    "refit_r_hat": float(refits["r_hat"].max()) if refits is not None else None,
+                    "refit_ess": float(refits["ess"].min()) if refits is not None else None,
+                    **worst(fit.posterior, ("rho", "theta")),
+                }
+            )
+    return found
+
+
+def joint(tiny: bool, start: float, sampled: int) -> dict[str, Any]:
+    """Fit the joint model of some safety benchmarks, with a compilation for each."""
+    from safetystats.inference.arrays import FactorSize, GraphKind
+    from safetystats.inference.attempts import sample
+    from safetystats.inference.convergence import convergence
+    from safetystats.inference.problems import data_of, structure_of
+    from safetystats.inference.sampling import compile_factor
+
+    found: dict[str, Any] = {"imports": clock(start), "fits": [], "benchmarks": {}}
+    tables, spec = prepared(tiny)
+    rng = np.random.default_rng(SEED)
+    for table in tables:
+        safety = table.columns("safety")
+        found["benchmarks"][table.classes[0]] = len(safety)
+        for name in rng.choice(safety, size=min(sampled, len(safety)), replace=False):
+            names = [*table.columns("capability"), str(name)]
+            size = FactorSize(
+                n_models=table.n_models, n_benchmarks=len(names), n_families=table.models["family"].nunique()
+            )
+            kind = GraphKind(evaluator="sampled", size=size)
+            compile_factor.cache_clear()
+            began = time.perf_counter()
+            compile_factor(kind)
+            compiling = clock(began)
+            began = time.perf_counter()
+            data, structure = data_of(table, names, spec), structure_of(table, names, spec)
+            draws, plans = sample(kind, data, structure, spec, SEED)
+            seconds = clock(began)
+            checks = convergence(draws)
+            found["fits"].append(
+                {
+                    "model_class": table.classes[0],
+                    "benchmark": str(name),
+                    "compile": compiling,
+                    "sample": seconds,
+                    "attempts": len(plans),
+                    "r_hat": checks.r_hat,
+                    "ess": checks.ess,
+                    "divergences": checks.divergences,
+                }
+            )
+    return found
+
+
+def textbook(tiny: bool, start: float) -> dict[str, Any]:
+    """Fit a textbook factor model of the capability benchmarks with `pm.sample`."""
+    import pymc as pm
+
+    found: dict[str, Any] = {"imports": clock(start), "classes": []}
+    tables, _ = prepared(tiny)
+    for table in tables:
+        y = table.matrix(table.columns("capability"))
+        began = time.perf_counter()
+        with pm.Model():
+            theta = pm.Normal("theta", 0, 1, shape=y.shape[0])
+            loading = pm.HalfNormal("loading", 1, shape=y.shape[1])
+            sigma = pm.HalfNormal("sigma", 1, shape=y.shape[1])
+            intercept = pm.Normal("intercept", 0, 1, shape=y.shape[1])
+            pm.Normal("y", intercept + loading * theta[:, None], sigma, observed=y)
+            settings = {"draws": 100, "tune": 200} if tiny else {"draws": 1000, "tune": 1000}
+            tree = pm.sample(**settings, chains=4, cores=2, random_seed=SEED, progressbar=False)
+        total = clock(began)
+        posterior = tree["posterior"].to_dataset()
+        attrs = tree["posterior"].attrs | tree["sample_stats"].attrs
+        sampling = float(attrs.get("sampling_time", float("nan")))
+        found["classes"].append(
+            {
+                "model_class": table.classes[0],
+                "total": total,
+                "sample": sampling,
+                "divergences": int(tree["sample_stats"]["diverging"].sum()),
+                **worst(posterior, ("loading", "theta")),
+            }
+        )
+    return found
+
+
+def measure(part: str, choice: argparse.Namespace) -> dict[str, Any]:
+    """Run one measurement in a fresh process with empty caches."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "NUMBA_CACHE_DIR": f"{folder}/numba",
+            "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor",
+        }
+        command = [sys.executable, __file__, "--part", part, "--sampled", str(choice.sampled)]
+        began = time.perf_counter()
+        done = subprocess.run(
+            command + (["--tiny"] if choice.tiny else []), env=env, capture_output=True, text=True, check=False
+        )
+        seconds = clock(began)
+    if done.returncode:
+        raise SystemExit(f"{part} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{part}: {seconds:.0f} s", flush=True)
+    return found | {"elapsed": seconds}
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """Return median and range."""
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def extrapolated(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return time and its standard error for all benchmarks, with a compilation for each and with one."""
+    compiling = np.array([fit["compile"] for fit in found["fits"]])
+    total = sum(found["benchmarks"].values())
+    each, once, each_error, once_error = total * compiling.mean(), compiling.mean(), 0.0, 0.0
+    each_error = total**2 * compiling.var(ddof=1) / len(compiling) if len(compiling) > 1 else np.nan
+    for name, count in found["benchmarks"].items():
+        seconds = np.array([fit["sample"] for fit in found["fits"] if fit["model_class"] == name])
+        error = count**2 * seconds.var(ddof=1) / len(seconds) if len(seconds) > 1 else np.nan
+        each, once = each + count * seconds.mean(), once + count * seconds.mean()
+        each_error, once_error = each_error + error, once_error + error
+    own = found["imports"]
+    return {
+        "a compilation for each": (float(own + each), float(np.sqrt(each_error))),
+        "one compilation": (float(own + once), float(np.sqrt(once_error))),
+    }
+
+
+def page(runs: dict[str, list[dict[str, Any]]], choice: argparse.Namespace) -> str:
+    """Return the page."""
+    mine, other, books = runs["ours"], runs["joint"][0], runs["textbook"]
+    total = float(np.median([run["elapsed"] for run in mine]))
+    last = mine[-1]
+    names = ("numpy", "numba", "pytensor", "pymc", "nutpie", "arviz-stats", "safetystats")
+    benchmarks = sum(part["benchmarks"] for part in last["classes"])
+    refits = sum(part["refits"] for part in last["classes"])
+    sampling = [sum(part["capability"] + part["safety"] for part in run["classes"]) for run in mine]
+    fitted = other["fits"]
+    lines = [
+        "# Speed",
+        "",
+        "ren2024, both classes; what is compared is defined in `speed.py`. Wall-clock seconds, median (range) over "
+        f"{len(mine)} fresh processes with empty compilation caches.",
+        "",
+        f"{datetime.date.today().isoformat()}, {platform.machine()} {platform.system()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}. Load before: "
+        f"{choice.load:.2f}.{' TINY SETTINGS: A TEST OF THE SCRIPT, NOT A RESULT.' if choice.tiny else ''}",
+        "",
+        "## All safety benchmarks",
+        "",
+        f"The whole latent-factor part, {benchmarks} posteriors (benchmark and class) of which {refits} were sampled "
+        "anew from the joint model, from nothing in an empty store:",
+        "",
+        "| way | seconds | times ours | R-hat, largest | ESS, smallest | fits beyond the gates |",
+        "|---|---|---|---|---|---|",
+        f"| ours | {spread([run['elapsed'] for run in mine])} | 1 | {largest_r_hat(mine):.4f} | "
+        f"{smallest_ess(mine):.0f} | {sum(not part['gates'] for part in last['classes'])} of {len(last['classes'])} |",
+    ]
+    beyond = sum(fit["r_hat"] > 1.01 or fit["ess"] < 400 for fit in fitted)
+    for way, (seconds, error) in extrapolated(other).items():
+        lines.append(
+            f"| NUTS per benchmark, {way} | {seconds:.0f} (error {error:.0f}) | {seconds / total:.1f} | "
+            f"{max(fit['r_hat'] for fit in fitted):.4f} | {min(fit['ess'] for fit in fitted):.0f} | {beyond} of "
+            f"{len(fitted)} |"
+        )
+    lines += [
+        "",
+        f"The alternatives are extrapolated from {len(fitted)} benchmarks chosen at random ({choice.sampled} of a "
+        f"class) to {sum(other['benchmarks'].values())}; the error is that of the extrapolation. A compilation took "
+        f"{spread([fit['compile'] for fit in fitted])} s, a fit {spread([fit['sample'] for fit in fitted])} s; "
+        f"{sum(fit['attempts'] > 1 for fit in fitted)} of {len(fitted)} needed more than the spec's settings.",
+        "",
+        "| class | benchmark | compile, s | sample, s | attempts | R-hat | ESS | divergent |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {f['model_class']} | {f['benchmark']} | {f['compile']:.1f} | {f['sample']:.1f} | {f['attempts']} | "
+            f"{f['r_hat']:.4f} | {f['ess']:.0f} | {f['divergences']} |"
+            for f in fitted
+        ),
+        "",
+        "## Capability fit: effective draws per second",
+        "",
+        "Smallest bulk ESS over loadings and theta, over the seconds of sampling, and over those of sampling and "
+        "compilation (ours compiles once for both classes; half of it is counted in each; for the textbook model all "
+        "that `pm.sample` does beside sampling).",
+        "",
+        "| class | fit | ESS | R-hat | divergent | seconds of sampling | ESS/s | ESS/s with compilation |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for i, part in enumerate(last["classes"]):
+        rates = {"ours": [], "textbook": []}
+        rates["ours"] = [
+            (run["classes"][i]["ess"], run["classes"][i]["capability"], run["compile"] / len(run["classes"]))
+            for run in mine
+        ]
+        rates["textbook"] = [
+            (
+                run["classes"][i]["ess"],
+                run["classes"][i]["sample"],
+                run["classes"][i]["total"] - run["classes"][i]["sample"],
+            )
+            for run in books
+        ]
+        shown = {}
+        for fit, found in rates.items():
+            ess, sample, compiling = (float(np.median(values)) for values in zip(*found, strict=True))
+            shown[fit] = (ess / sample, ess / (sample + compiling))
+            facts = part if fit == "ours" else books[-1]["classes"][i]
+            lines.append(
+                f"| {part['model_class']} | {fit} | {ess:.0f} | {facts['r_hat']:.4f} | {facts['divergences']} | "
+                f"{sample:.1f} | {shown[fit][0]:.0f} | {shown[fit][1]:.1f} |"
+            )
+        ratio = [a / b for a, b in zip(shown["ours"], shown["textbook"], strict=True)]
+        lines.append(f"| {part['model_class']} | ratio | | | | | {ratio[0]:.1f} | {ratio[1]:.1f} |")
+    shares = [
+        ("imports", [run["imports"] for run in mine]),
+        ("table", [run["table"] for run in mine]),
+        ("compilation", [run["compile"] for run in mine]),
+        ("capability fits", [sum(part["capability"] for part in run["classes"]) for run in mine]),
+        ("cut and joint posteriors, refits included", [sum(p["safety"] for p in run["classes"]) for run in mine]),
+    ]
+    lines += [
+        "",
+        "A ratio is one of like with like only where both R-hat are at most 1.01.",
+        "",
+        "## Where our time goes",
+        "",
+        "| stage | seconds | share |",
+        "|---|---|---|",
+        *(f"| {what} | {spread(values)} | {100 * np.median(values) / total:.0f} % |" for what, values in shares),
+        "",
+        f"Imports and compilation are {100 * (1 - np.median(sampling) / total):.0f} % of the whole. What was done "
+        "about them: PyMC, nutpie and Matplotlib are imported where they are used, so that a saved fit opens, and help "
+        "and checks run, without them; one graph is compiled for all classes, priors, refits and extra columns (data "
+        "and the numbers of the priors are `pm.Data`, smaller data are padded); capability is integrated out where "
+        "data are complete, which leaves a smaller graph; sums are broadcast instead of matrix products, which "
+        "compile more slowly; saved fits are reused.",
+        "",
+        "Peak memory: "
+        + ", ".join(f"{name} {max(run['memory'] for run in runs[name]):.0f} MB" for name in PARTS)
+        + " (of the largest process).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def largest_r_hat(mine: list[dict[str, Any]]) -> float:
+    """Return the largest R-hat of capability fits and refits over all runs."""
+    parts = [part for run in mine for part in run["classes"]]
+    return max([p["r_hat"] for p in parts] + [p["refit_r_hat"] for p in parts if p["refit_r_hat"] is not None])
+
+
+def smallest_ess(mine: list[dict[str, Any]]) -> float:
+    """Return the smallest ESS of capability fits and refits over all runs."""
+    parts = [part for run in mine for part in run["classes"]]
+    return min([p["ess"] for p in parts] + [p["refit_ess"] for p in parts if p["refit_ess"] is not None])
+
+
+def main() -> None:
+    """Measure everything and write the page, or make one measurement and print it as JSON."""
+    start = time.perf_counter()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, help="make one measurement in this process (used internally)")
+    parser.add_argument("--sampled", type=int, default=4, help="benchmarks per class that `joint` is measured on")
+    parser.add_argument("--repeats", type=int, default=3, help="processes for `ours` and `textbook`")
+    parser.add_argument("--tiny", action="store_true", help="a test of the script: few draws, few benchmarks")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    choice = parser.parse_args()
+    if choice.part:
+        found = {"ours": ours, "textbook": textbook}[choice.part](choice.tiny, start) if choice.part != "joint" else (
+            joint(choice.tiny, start, choice.sampled)
+        )  # fmt: skip
+        print(json.dumps(found | {"memory": memory()}))
+        return
+    choice.load = os.getloadavg()[0]
+    repeats = {"ours": choice.repeats, "joint": 1, "textbook": choice.repeats}
+    runs = {part: [measure(part, choice) for _ in range(repeats[part])] for part in PARTS}
+    text = page(runs, choice)
+    (choice.out / "speed.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
