@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from safetystats.summaries.glossary import GLOSSARY, TABLES, columns_page
+from safetystats.specs import Rope, Scrutiny
+from safetystats.summaries.estimands import ESTIMANDS
+from safetystats.summaries.glossary import GLOSSARY, TABLES, columns_page, meaning
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-def test_every_column_has_one_meaning_and_every_meaning_a_column() -> None:
-    used = {column for columns in TABLES.values() for column in columns}
+def test_every_column_has_a_meaning_and_every_meaning_a_column() -> None:
+    places = [(table, column) for table, columns in TABLES.items() for column in columns]
+    assert not [place for place in places if not meaning(*place)]
+    used = {f"{table}.{column}" if f"{table}.{column}" in GLOSSARY else column for table, column in places}
     assert used == set(GLOSSARY)
+
+
+def test_every_reference_of_a_spec_is_in_the_bibliography() -> None:
+    bibliography = (ROOT / "reports" / "references.bib").read_text(encoding="utf-8")
+    keys = re.findall(r"^@\w+\{(\w+),", bibliography, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    for path in ROOT.glob("models/*.toml"):
+        assert set(tomllib.loads(path.read_text(encoding="utf-8"))["references"]) <= set(keys), path.name
+
+
+@pytest.mark.parametrize("page", ["docs/study.md", "docs/latent-model.md", "README.md"])
+def test_specs_and_study_keys_that_pages_name_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for key in re.findall(r"`\[(scrutiny|rope)\] (\w+)`", text):
+        assert key[1] in (Scrutiny if key[0] == "scrutiny" else Rope).model_fields
+    for command in re.findall(r"safetystats (?:models|fits|data) (\w+)", text):
+        assert command in ("list", "show", "clean", "describe", "fetch")
+
+
+def test_the_estimands_that_the_page_lists_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "latent-model.md").read_text(encoding="utf-8")
+    table = text.split("## Estimands")[1].split("## Verdict")[0]
+    named = [name for row in table.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+)`", row)]
+    assert set(named) == set(ESTIMANDS)
 
 
 def test_the_columns_page_is_made_from_the_glossary() -> None:

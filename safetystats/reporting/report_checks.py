@@ -36,6 +36,9 @@ _ESTIMANDS = {
 }
 
 
+_POINTS = ("rank_correlation", "reliability", "icc")
+
+
 def spec_title(analysis: Analysis, spec: str) -> str:
     """Return the escaped title of a factor spec of the study; a spec that the study does not name stands for itself."""
     plan = analysis.plan
@@ -60,7 +63,8 @@ def place_text(where: str, names: Names, models: Names) -> str:
 def estimand_tables(analysis: Analysis, names: Names) -> str:
     """Return one table per class of what else is estimated of every safety benchmark, from the cut posterior."""
     frame, level = analysis.tables["posterior_estimands"], analysis.plan.study.level
-    head = ["Benchmark", "n", *(f"{words} {_interval_head(level)}" for words in _ESTIMANDS.values())]
+    head = ["Benchmark", "n"]
+    head += [words + ("" if name in _POINTS else f" {_interval_head(level)}") for name, words in _ESTIMANDS.items()]
     parts = []
     for label in analysis.plan.table.classes:
         own = frame[(frame["model_class"] == label) & (frame["mode"] == "cut")]
@@ -73,9 +77,9 @@ def estimand_tables(analysis: Analysis, names: Names) -> str:
         if not rows:
             continue
         caption = (
-            f"Estimands beside ρ, class {escape(label)}: posterior mean and equal-tailed interval from the cut "
-            "posterior. Slope in native units of the aligned score per standard deviation of capability; an en dash "
-            "where a quantity is not defined, as without item counts."
+            f"Estimands beside ρ, class {escape(label)}: posterior mean and, where it stands, equal-tailed interval "
+            "from the cut posterior. Slope in native units of the aligned score per standard deviation of capability; "
+            "an en dash where a quantity is not defined, as without item counts."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
     return "\n\n".join(parts)
@@ -87,6 +91,8 @@ def _estimand_text(row: Mapping[str, float] | None, name: str) -> str:
     if name == "slope":
         ends = ", ".join(significant_text(float(row[end])) for end in ("lower", "upper"))
         return f"{significant_text(float(row['mean']))} [{ends}]"
+    if name in _POINTS:
+        return number_text(float(row["mean"]))
     return estimate_text(float(row["mean"]), float(row["lower"]), float(row["upper"]))
 
 

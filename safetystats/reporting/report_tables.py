@@ -122,7 +122,7 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
     shared = mechanical(analysis)
     head = [
         "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
-        f"ρ, joint {interval}", "Joint − cut", "Pareto k",
+        f"ρ, joint {interval}", "Joint − cut",
     ]  # fmt: skip
     parts = []
     for label in analysis.plan.table.classes:
@@ -138,17 +138,16 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
                     estimate_text(row["mean"], row["lower"], row["upper"]), row["verdict"],
                     *(probability_text(row[c]) for c in ("p_entangled", "p_distinct", "p_inverse")),
                     estimate_text(other["mean"], other["lower"], other["upper"]),
-                    number_text(other["mean"] - row["mean"]), number_text(row["pareto_k"]),
+                    number_text(other["mean"] - row["mean"]),
                 ]
             )  # fmt: skip
         caption = (
             f"Posterior correlation ρ of safety benchmarks with latent capability, class {escape(label)}: "
             "posterior mean and equal-tailed interval. Verdict (limit "
-            f"{limit}, at {number_text(study.rope.probability)}) and probabilities are from the cut posterior. "
-            "Pareto k is that of the weights that turn it into the joint posterior, which was sampled instead where "
-            "they failed." + (" † reuses runs of capability benchmarks." if shared else "")
+            f"{limit}, probability {number_text(study.rope.probability)}) and probabilities are from the cut posterior."
+            + (" † reuses runs of capability benchmarks." if shared else "")
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9, 10)))
+        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9)))
     return "\n\n".join(parts)
 
 

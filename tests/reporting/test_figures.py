@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import number_of_factors, shrunken_correlations
 from matplotlib.axis import Tick
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -26,6 +27,7 @@ from safetystats.reporting.figures import (
     draw_loadings,
     draw_missing,
 )
+from safetystats.reporting.figures_checks import draw_scree, draw_shrinkage
 from safetystats.summaries.glossary import TABLES
 from safetystats.tables.load import load_table
 
@@ -127,6 +129,18 @@ def forest(posterior: pd.DataFrame, labels: dict[str, str] | None = None, headli
     classes, benchmarks = list(posterior["model_class"].unique()), list(posterior["benchmark"].unique())
     correlations = correlation_table(classes, benchmarks)
     return draw_forest(posterior, correlations, labels=labels or {}, headline=headline, rope=0.4, level=0.95)
+
+
+def factor_table(classes: list[str], components: int = 8) -> pd.DataFrame:
+    return pd.concat([number_of_factors(c, components) for c in classes], ignore_index=True)
+
+
+def shrinkage(
+    posterior: pd.DataFrame, labels: dict[str, str] | None = None, headline: tuple[str, ...] = ()
+) -> Drawing | None:
+    cut = posterior[posterior["mode"] == "cut"]
+    shrunken = pd.concat([shrunken_correlations(str(c), part) for c, part in cut.groupby("model_class", sort=False)])
+    return draw_shrinkage(shrunken, posterior, labels=labels or {}, headline=headline, rope=0.4, level=0.95)
 
 
 @pytest.fixture
@@ -276,6 +290,28 @@ def test_class_differences_count_the_intervals_that_exclude_zero() -> None:
     assert_sound(drawing)
 
 
+def test_scree_says_rules_and_references() -> None:
+    drawing = draw_scree(factor_table(["base", "chat"]), 0.95)
+    assert drawing is not None
+    assert "95 % quantile" in drawing.caption
+    assert "base: 1 by parallel analysis, 1 by parallel analysis with families and 2 by the minimum" in drawing.caption
+    assert "base: the first eigenvalue is 5.00, the second 1.50 against references of 1.80 and 1.90." in drawing.alt
+    assert_sound(drawing)
+    assert draw_scree(factor_table(["base"]).iloc[:0], 0.95) is None
+
+
+def test_shrinkage_draws_both_posteriors_and_the_areas() -> None:
+    posterior = posterior_table(["base", "chat"], ["b1", "b2", "b3"], ["bias", "truth"])
+    drawing = shrinkage(posterior, headline=("b1", "b2"))
+    assert drawing is not None
+    assert "Shown: 2 headline benchmarks; the table has 1 more." in drawing.caption
+    np.testing.assert_allclose(drawing.data["mean_shrunken"], drawing.data["mean"] / 2)
+    assert "the largest move is" in drawing.alt
+    assert_sound(drawing)
+    empty = pd.DataFrame(columns=list(TABLES["shrunken_correlations"]))
+    assert draw_shrinkage(empty, posterior, labels={}, headline=(), rope=0.4, level=0.95) is None
+
+
 def test_class_differences_of_one_class_are_none() -> None:
     table = pd.DataFrame(columns=list(TABLES["class_differences"]))
     assert draw_class_differences(table, labels={}, headline=(), level=0.95) is None
@@ -321,7 +357,7 @@ def test_missing_is_readable_for_scattered_cells(shape: tuple[int, int], figures
 # --- hostile and empty input ---
 
 
-def all_five(labels: dict[str, str]) -> list[Drawing]:
+def all_drawings(labels: dict[str, str]) -> list[Drawing]:
     keys = list(labels)
     posterior = posterior_table(["base", 'ch$at_<b>"'], keys, ["area $x_1$", "<i>b</i>", "\u202e", ""])
     scores = score_table({"base": 3})
@@ -331,20 +367,22 @@ def all_five(labels: dict[str, str]) -> list[Drawing]:
         draw_capability(scores, labels=labels, level=0.95),
         draw_loadings(loading_table(["base", "$"], keys), labels=labels, level=0.95),
         draw_class_differences(difference_table([("$a_", "<b>")], keys, ["x"]), labels=labels, headline=(), level=0.95),
+        draw_scree(factor_table(["base", 'ch$at_<b>"']), 0.95),
+        shrinkage(posterior, labels),
     ]
     return [drawing for drawing in found if drawing is not None]
 
 
 def test_hostile_names_are_text(figures: list[Figure]) -> None:
-    drawings = all_five(HOSTILE)
-    assert len(drawings) == 4
+    drawings = all_drawings(HOSTILE)
+    assert len(drawings) == 6
     for drawing, figure in zip(drawings, figures, strict=True):
         assert_sound(drawing)
         assert_texts_apart(figure)
 
 
 def test_ids_do_not_clash_within_a_page() -> None:
-    drawings = all_five({"b1": "One", "b2": "Two"})
+    drawings = all_drawings({"b1": "One", "b2": "Two"})
     ids = [name for drawing in drawings for name in re.findall(r'\bid="([^"]+)"', drawing.svg)]
     assert len(ids) == len(set(ids))
 
@@ -398,7 +436,7 @@ def test_empty_tables_give_a_figure_that_says_so() -> None:
 
 
 def test_two_calls_give_the_same_bytes() -> None:
-    first, second = all_five({"b1": "One", "b2": "Two"}), all_five({"b1": "One", "b2": "Two"})
+    first, second = all_drawings({"b1": "One", "b2": "Two"}), all_drawings({"b1": "One", "b2": "Two"})
     for one, other in zip(first, second, strict=True):
         assert one.svg == other.svg
         assert one.png == other.png
@@ -449,6 +487,11 @@ def test_labels_of_whole_studies_are_apart_and_inside(
         draw_capability(models, labels={}, level=0.95),
         draw_loadings(loading_table(classes, benchmarks[:12]), labels=labels, level=0.95),
     ]
+    scree = draw_scree(factor_table(classes, 12), 0.95)
+    shrunken = shrinkage(posterior_table(classes, benchmarks, areas), labels)
+    assert scree is not None
+    assert shrunken is not None
+    drawings += [scree, shrunken]
     if pairs:
         difference = draw_class_differences(
             difference_table(pairs, benchmarks, areas), labels=labels, headline=(), level=0.95
