@@ -20,15 +20,12 @@ from safetystats.tables.table import ScoreTable
 FloatArray = npt.NDArray[np.float64]
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
-INTEGRATED = GraphKind(
-    evaluator="integrated", size=FactorSize(n_models=27, n_benchmarks=13, n_families=30, n_further=2)
-)
+INTEGRATED = GraphKind(evaluator="integrated", size=FactorSize(n_models=27, n_benchmarks=13, n_families=30))
 SAMPLED = GraphKind(
-    evaluator="sampled", size=FactorSize(n_models=24, n_benchmarks=7, n_families=8, n_further=1), noisy=True
+    evaluator="sampled", size=FactorSize(n_models=24, n_benchmarks=7, n_families=8, n_further=2), noisy=True
 )
-"""The two graphs that tests compile. The first holds ren2024 with one safety column, any number of models (they are
-reduced before they reach it) and a factor for each of two areas; the second holds the simulated tables, with gaps and
-noise."""
+"""The two graphs that tests compile. The first holds ren2024 with one safety column, and any number of models (they are
+reduced before they reach it); the second the simulated tables with gaps, noise and a factor for each of two areas."""
 
 
 def read_factor(name: str) -> FactorSpec:

@@ -31,7 +31,7 @@ def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> No
     size = SAMPLED.size
     n, k = size.n_models, size.n_benchmarks
     blank = FactorData(values=np.full((n, k), np.nan), families=np.arange(n) % 8, noise=np.zeros((n, k)))
-    every = Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, 1), dtype=bool))
+    every = Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, 2), dtype=bool))
     even = BetaPrior(family="beta", alpha=2.0, beta=2.0)
     priors = default_spec().priors.model_copy(update={"capability_loading": even})
     plan = SamplingPlan(chains=4, draws=1000, tune=400, target_accept=0.8)
@@ -39,7 +39,9 @@ def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> No
     rng = np.random.default_rng(1)
     free = 2 * rng.beta(2, 2, size=(100_000, k)) - 1
     turned = free * np.where(free.sum(1, keepdims=True) >= 0, 1, -1)
-    partial = 2 * rng.beta(3, 3, size=(100_000, k)) - 1
+    partial = 2 * rng.beta(3, 3, size=(100_000, k, 2)) - 1
+    first = partial[..., 0] * np.sqrt(1 - free**2)
+    second = partial[..., 1] * np.sqrt(1 - free**2 - first**2)
     tails = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
     expected = {
         "rho": np.quantile(turned, tails),
@@ -48,7 +50,7 @@ def test_without_data_the_draws_follow_the_priors(sampled: CompiledFactor) -> No
         "capability_icc": tails,
         "intercept": stats.norm.ppf(tails),
         "theta": stats.norm.ppf(tails),
-        "further": np.quantile(partial * np.sqrt(1 - free**2), tails),
+        "further": np.quantile([first, second], tails),
     }
     for name, quantiles in expected.items():
         values = posterior[name].to_numpy().ravel()
