@@ -238,7 +238,7 @@ def test_methods_follow_the_spec(analysis: Analysis, name: str, tmp_path: pytest
     assert ("with models taken as independent" in model) == (not spec.families)
     assert ("\\lambda" in model) == (spec.further != "none")
     assert ("unrestricted" in spec.further) == ("1 further factor on which" in model)
-    assert ("a bifactor model" in model) == (spec.further == "areas")
+    assert ("the bifactor model" in model) == (spec.further == "areas")
     assert ("\\varepsilon" in model) == (spec.measurement == "binomial")
     assert ("normal scores of their ranks" in text["methods-data"]) == (spec.transform == "rank_normal")
     rows = {key: words for key, (_, words) in PRIOR_NAMES.items()}
