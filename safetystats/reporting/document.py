@@ -296,6 +296,7 @@ def _checks_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
         "power_classes": having("power_largest"),
         "safety_changes": having("largest_change", ".safety"),
         "loading_changes": having("largest_change", ".loading"),
+        "has_shared": any(quoter.number(f"mechanical.{c}") for c in classes),
         "fixed_classes": having("fixed_set_width"),
         "shrunken_classes": [c for c in classes if f"shrunken_correlations/{c}/overall/all/mean" in quoter.results],
         "unusual": unusual,

@@ -59,7 +59,7 @@ def check_results(analysis: Analysis) -> dict[str, Value]:
         found |= _predictive(label, own("predictive_checks"))
         found[f"boundary.{label}"] = len(own("boundary_cases"))
         found |= _specs(label, own("spec_comparison"), analysis.plan.study.factor)
-        found |= _power(label, own("prior_sensitivity"))
+        found |= _power(label, own("prior_sensitivity"), stated_verdicts(analysis, label))
         found |= _other_priors(label, own("prior_sensitivity"), stated_verdicts(analysis, label))
         found |= _shrinkage(label, own("shrunken_correlations"), stated_verdicts(analysis, label))
         found |= _estimands(label, own("posterior_estimands"), cut)
@@ -167,10 +167,11 @@ def _apart(rows: pd.DataFrame) -> pd.Series:
     return (gap > LOO_DIFFERENCE) & (gap > LOO_ERRORS * rows["difference_error"].astype(float))
 
 
-def _power(label: str, frame: pd.DataFrame) -> dict[str, Value]:
+def _power(label: str, frame: pd.DataFrame, stated: Mapping[str, str]) -> dict[str, Value]:
+    """What power scaling flags; the likelihood of the capability benchmarks says little of a safety benchmark."""
     rows = frame[frame["how"] == "power scaling"]
     priors = rows[rows["prior"] != LIKELIHOOD]
-    weak = rows[(rows["prior"] == LIKELIHOOD) & (rows["diagnosis"] != "none")]
+    weak = rows[(rows["prior"] == LIKELIHOOD) & (rows["diagnosis"] != "none") & ~rows["benchmark"].isin(set(stated))]
     flagged = priors[priors["diagnosis"] != "none"]
     found: dict[str, Value] = {
         f"power.{label}": int(rows["benchmark"].nunique()),

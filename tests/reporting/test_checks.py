@@ -173,7 +173,7 @@ def test_a_weak_likelihood_is_told(checked: Analysis) -> None:
         "strong prior or weak likelihood"
     )
     text = render(with_tables(checked, prior_sensitivity=table))["prior-sensitivity"]
-    assert "For 20 correlations the likelihood itself is weak." in text
+    assert "For 8 loadings the likelihood itself is weak." in text
 
 
 def test_a_spec_without_other_priors(analysis: Analysis) -> None:
