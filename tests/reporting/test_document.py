@@ -207,6 +207,8 @@ def test_hostile_names_in_a_study_are_text(quick_study: StudySpec, store_root: P
     for file in ("models.csv", "benchmarks.csv"):
         frame = pd.read_csv(folder / file, dtype=str, keep_default_na=False)
         frame.loc[: len(one_line) - 1, "name"] = one_line
+        if file == "benchmarks.csv":
+            frame.loc[frame["role"] == "safety", "area"] = one_line[: int((frame["role"] == "safety").sum())]
         frame.to_csv(folder / file, index=False)
     study = quick_study.model_copy(update={"table": str(folder), "title": HOSTILE[0], "question": HOSTILE[1]})
     found = run_study(plan_study("hostile", study), store_root)
