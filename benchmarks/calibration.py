@@ -15,7 +15,8 @@ normal scores of ranks, standardised: its likelihood is then an approximation, a
 true value to be compared with.
 
 Quantities: rho, kappa, total sd, intercept and (with further factors) communality of the capability benchmarks; omega;
-theta of the models; rho and kappa of the safety benchmark in three ways:
+theta of the models; rho, |rho| and kappa of the safety benchmark in three ways (the prior of rho is symmetric, so that
+a pull towards zero hardly moves ranks of rho, but does move those of |rho|):
 
     known   the cut step given the true theta: a posterior, which checks the algorithm
     cut     the cut step given draws of theta from the capability benchmarks: not a posterior of the joint model
@@ -86,6 +87,9 @@ NAMES = {
     "safety_rho_known": "safety rho, capability known",
     "safety_rho_cut": "safety rho, cut",
     "safety_rho_joint": "safety rho, joint",
+    "safety_size_known": "safety |rho|, capability known",
+    "safety_size_cut": "safety |rho|, cut",
+    "safety_size_joint": "safety |rho|, joint",
     "safety_kappa_known": "safety kappa, capability known",
     "safety_kappa_cut": "safety kappa, cut",
     "safety_kappa_joint": "safety kappa, joint",
@@ -221,6 +225,9 @@ def simulate(job: Job) -> dict[str, Any]:
     means = {}
     for way, (rho, kappa, weights) in safety.items():
         ranks[f"safety_rho_{way}"] = rank_statistic(truth.rho[0, k:], rho[:, None], rng, N_RANKS, weights)
+        ranks[f"safety_size_{way}"] = rank_statistic(
+            np.abs(truth.rho[0, k:]), np.abs(rho[:, None]), rng, N_RANKS, weights
+        )
         if spec.families:
             ranks[f"safety_kappa_{way}"] = rank_statistic(truth.icc[0, k:], kappa[:, None], rng, N_RANKS, weights)
         means[way] = float(rho.mean() if weights is None else weights @ rho)
@@ -337,7 +344,7 @@ def tabulate(choice: argparse.Namespace) -> pd.DataFrame:
             if len(rows) < 2:
                 continue
             for quantity in NAMES:
-                if quantity not in rows[0]["ranks"] or quantity in NO_TRUTH.get(spec, ()):
+                if quantity in NO_TRUTH.get(spec, ()) or any(quantity not in row["ranks"] for row in rows):
                     continue
                 u = np.array([chosen(row, quantity) for row in rows])
                 envelope = ecdf_envelope(len(u), PROBABILITY)
@@ -407,12 +414,15 @@ def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
         f"{NAMES[row.quantity]} of {row.spec}, {row.table} ({row.max_deviation:.3f} against {row.half_width:.3f})"
         for row in outside.itertuples()
     )
-    lines = [
-        f"- Where theory says that ranks are uniform, {len(exact) - len(outside)} of {len(exact)} lie inside their "
-        f"{100 * PROBABILITY:.0f} % envelope; {len(exact) * (1 - PROBABILITY):.1f} outside are expected by chance"
-        f"{': ' + named if len(outside) else ''}. Of single benchmarks and models, "
-        f"{100 * np.average(exact['single_inside'], weights=exact['single']):.1f} % are inside theirs.",
-    ]
+    lines = []
+    single = exact[exact["single"] > 0]
+    if len(single):
+        lines.append(
+            f"- Where theory says that ranks are uniform, {len(exact) - len(outside)} of {len(exact)} lie inside their "
+            f"{100 * PROBABILITY:.0f} % envelope; {len(exact) * (1 - PROBABILITY):.1f} outside are expected by chance"
+            f"{': ' + named if len(outside) else ''}. Of single benchmarks and models, "
+            f"{100 * np.average(single['single_inside'], weights=single['single']):.1f} % are inside theirs."
+        )
     ranked = table[(table["spec"] == "two-level-rank") & ~table["quantity"].str.endswith("_cut")]
     if len(ranked):
         bad = ranked[~ranked["inside"]]
@@ -425,8 +435,10 @@ def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
             "- Normal scores of ranks are not the normal variables that the likelihood takes them for: of the rank "
             f"spec, {len(bad)} of {len(ranked)} are outside{': ' + what if len(bad) else ''}."
         )
-    for quantity in ("safety_rho_cut", "safety_kappa_cut"):
+    for quantity in ("safety_rho_cut", "safety_size_cut", "safety_kappa_cut"):
         cut = table[table["quantity"] == quantity]
+        if cut.empty:
+            continue
         bad = cut[~cut["inside"]]
         what = "; ".join(
             f"{row.spec}, {row.table} ({row.max_deviation:.3f} against {row.half_width:.3f})"
