@@ -264,6 +264,7 @@ def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
         "further": spec.further,
         "noisy": spec.measurement == "binomial",
         "integrated_classes": evaluated("integrated"),
+        "completed_classes": evaluated("completed"),
         "sampled_classes": evaluated("sampled"),
     }
 

@@ -259,6 +259,9 @@ def test_the_evaluator_is_told_by_class(analysis: Analysis) -> None:
         "For chat models, whose capability benchmarks have no missing cell, capability and the family effects" in model
     )
     assert "For base models capability was sampled along with the parameters" in model
+    model = render(dataclasses.replace(analysis, facts=facts | {"evaluator.base": "completed"}))["methods-model"]
+    assert "For base models the missing cells were sampled along with the parameters, and capability and the" in model
+    assert "sampled along with the parameters, and the family effects" not in model
 
 
 def test_the_priors_of_the_verdicts_are_computed(analysis: Analysis) -> None:
