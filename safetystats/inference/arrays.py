@@ -13,7 +13,7 @@ from safetystats.specs import FactorPriors
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-Evaluator = Literal["sampled", "integrated"]
+Evaluator = Literal["integrated", "completed", "sampled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -24,6 +24,7 @@ class FactorSize:
     n_benchmarks: int
     n_families: int
     n_further: int = 0
+    n_missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,10 @@ class GraphKind:
 
     Attributes
     ----------
-    evaluator : {"sampled", "integrated"}
-        Factors are variables that are sampled, which allows missing cells and known sampling error; or they are
-        integrated out in closed form, which needs complete data and is several times faster.
+    evaluator : {"integrated", "completed", "sampled"}
+        Integrated: factors are integrated out in closed form, which needs complete data. Completed: the same, with the
+        missing cells as variables that are sampled, at most `size.n_missing` of them. Sampled: factors are variables,
+        which allows known sampling error and any number of missing cells, and is several times slower.
     size : FactorSize
     noisy : bool
         Whether scores have a known sampling error.
@@ -142,6 +144,40 @@ def sampled_data(
     else:
         data["counts"] = members @ seen
     return data
+
+
+def completed_data(
+    values: FloatArray, families: IntArray, structure: Structure, kind: GraphKind
+) -> dict[str, FloatArray | IntArray]:
+    """Pad standardised scores for a graph without capability that samples the missing cells.
+
+    Returns
+    -------
+    dict
+        `scores` (n_models, n_benchmarks), zero where missing; `places` (n_missing,): where the missing cells are, row
+        by row, in the scores laid out flat with one spare place at the end; `filled` (n_missing,): one for a real cell;
+        `members` (n_families, n_models); and `n_contrasts`, `roots`, `anchors`, `used`, `shared`, `pattern` as in
+        `integrated_data`.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit into the size.
+    """
+    size = kind.size
+    n, k = values.shape
+    rows, columns = np.nonzero(~np.isfinite(values))
+    if n > size.n_models or k > size.n_benchmarks or len(rows) > size.n_missing:
+        raise ValueError(f"data of shape {values.shape} with {len(rows)} missing cells do not fit into {kind}")
+    whole = integrated_data(np.zeros(values.shape), families, structure, kind)
+    scores, members = np.zeros((size.n_models, size.n_benchmarks)), np.zeros((size.n_families, size.n_models))
+    scores[:n, :k] = np.nan_to_num(values, nan=0.0)
+    members[families, np.arange(n)] = 1.0
+    places = np.full(size.n_missing, size.n_models * size.n_benchmarks, dtype=np.int64)
+    places[: len(rows)] = rows * size.n_benchmarks + columns
+    filled = (np.arange(size.n_missing) < len(rows)).astype(np.float64)
+    kept = {name: value for name, value in whole.items() if name not in ("cross", "means")}
+    return {**kept, "scores": scores, "places": places, "filled": filled, "members": members}
 
 
 def integrated_data(

@@ -8,8 +8,10 @@ from safetystats.inference.arrays import FloatArray
 from safetystats.inference.parameters import FactorData, FactorDraws
 
 
-def draw_capability(draws: FactorDraws, data: FactorData, rng: np.random.Generator) -> FloatArray:
-    """Draw theta given parameters and complete data, one for every draw of the parameters.
+def draw_capability(
+    draws: FactorDraws, data: FactorData, rng: np.random.Generator, missing: FloatArray | None = None
+) -> FloatArray:
+    """Draw theta given parameters and scores, one for every draw of the parameters.
 
     In Helmert contrasts inside each family the rows are independent: in a contrast the factors have precision
     diag(1 / t) + L' D^-1 L with loadings L, t = 1 - omega for theta and one for others, and D = (1 - kappa) v; for
@@ -20,28 +22,34 @@ def draw_capability(draws: FactorDraws, data: FactorData, rng: np.random.Generat
     ----------
     draws : FactorDraws
     data : FactorData
-        Without missing cells and without known sampling error.
+        Without known sampling error.
     rng : Generator
+    missing : array, shape (n_draws, n_missing), or None
+        Draws of the missing cells, row by row.
 
     Returns
     -------
     array, shape (n_draws, n_models)
     """
-    if not data.complete or data.noise.any():
-        raise ValueError("needs complete data and no known sampling error")
+    if (missing is None and not data.complete) or data.noise.any():
+        raise ValueError("needs complete data, or draws of what is missing, and no known sampling error")
+    values = data.values[None]
+    if missing is not None:
+        values = np.repeat(values, draws.n_draws, axis=0)
+        values[:, ~np.isfinite(data.values)] = missing
     families = np.unique(data.families, return_inverse=True)[1]
     counts = np.bincount(families).astype(np.float64)
     members = (families[:, None] == np.arange(len(counts))) / counts  # (n, F)
-    means = members.T @ data.values  # (F, k)
+    means = members.T @ values  # (1 or T, F, k)
     loadings, within, omega = draws.loadings, (1 - draws.icc) * draws.unique, draws.capability_icc
     noise = rng.standard_normal((draws.n_draws, len(families)))
     weight, variance_inside = _regression(loadings, within, 1 - omega)
-    inside = (data.values - means[families]) @ weight.T  # (n, T)
-    deviation = inside.T + (noise - (noise @ members)[:, families]) * np.sqrt(variance_inside)[:, None]
+    inside = ((values - means[:, families]) @ weight[..., None])[..., 0]  # (T, n)
+    deviation = inside + (noise - (noise @ members)[:, families]) * np.sqrt(variance_inside)[:, None]
     level = np.empty((draws.n_draws, len(counts)))
     for f, n_f in enumerate(counts):
         weight, variance = _regression(loadings, within + n_f * draws.icc * draws.unique, 1 - omega + n_f * omega)
-        centre = np.sqrt(n_f) * ((means[f] - draws.intercept) * weight).sum(1)
+        centre = np.sqrt(n_f) * ((means[:, f] - draws.intercept) * weight).sum(1)
         level[:, f] = (centre + rng.standard_normal(draws.n_draws) * np.sqrt(variance)) / np.sqrt(n_f)
     return np.asarray(level[:, families] + deviation)
 

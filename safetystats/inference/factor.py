@@ -7,16 +7,18 @@ For model m of family f and benchmark b (DESIGN 3.3)
     u_fb ~ N(0, kappa_b v_b),   e_mb ~ N(0, (1 - kappa_b) v_b),   v_b = s_b^2 (1 - rho_b^2 - sum_j lambda_bj^2),
 
 so that rho_b is the correlation with capability; the default has no further factors eta, and epsilon, the sampling
-error of a score, is there only where its variance is known. The family effects u are integrated out. There are two
+error of a score, is there only where its variance is known. The family effects u are integrated out. There are three
 graphs of one posterior:
 
 sampled
     theta (and eta) are variables. Within a family the residuals of a benchmark have compound symmetry, whose density
     needs only counts, sums and sums of squares over the observed cells, so that missing cells cost nothing.
 integrated
-    theta is integrated out too. Helmert contrasts inside each family make the rows of complete data independent with
-    covariance rank one plus diagonal; theta is drawn afterwards from its conditional distribution
+    theta (and eta) are integrated out too. Helmert contrasts inside each family make the rows of complete data
+    independent with covariance low rank plus diagonal; theta is drawn afterwards from its conditional distribution
     (`safetystats.inference.capability_draws`).
+completed
+    the same, with the few missing cells as variables: the marginal posterior is that given the observed cells.
 
 This module builds; it never draws. Data and the numbers of the priors are `pm.Data`, and smaller data are padded, so
 that one compiled graph serves every class, prior, refit and extra column; padded parameters follow their prior and are
@@ -31,7 +33,17 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from safetystats.inference.arrays import FactorSize, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.inference.arrays import (
+    FactorSize,
+    FloatArray,
+    GraphKind,
+    IntArray,
+    Structure,
+    completed_data,
+    integrated_data,
+    prior_data,
+    sampled_data,
+)
 from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
 
 _BLANK = FactorPriors(
@@ -65,10 +77,11 @@ def factor_graph(kind: GraphKind) -> pm.Model:
         anchors=np.ones(size.n_benchmarks, dtype=bool),
         pattern=np.zeros((size.n_benchmarks, size.n_further), dtype=bool),
     )
-    fill = prior_data(_BLANK, structure.anchors, size)
-    if kind.evaluator == "integrated":
+    fill: dict[str, FloatArray | IntArray] = dict(prior_data(_BLANK, structure.anchors, size))
+    if kind.evaluator != "sampled":
         blank = np.zeros((size.n_families, size.n_benchmarks))
-        fill |= integrated_data(blank, np.arange(size.n_families), structure, kind)
+        arrays = integrated_data if kind.evaluator == "integrated" else completed_data
+        fill |= arrays(blank, np.arange(size.n_families), structure, kind)
     else:
         blank = np.full((size.n_models, size.n_benchmarks), np.nan)
         families = np.zeros(size.n_models, dtype=np.int64)
@@ -76,7 +89,7 @@ def factor_graph(kind: GraphKind) -> pm.Model:
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in fill.items()}
         parts = _parameters(data, size)
-        log_likelihood = _integrated(data, parts) if kind.evaluator == "integrated" else _sampled(data, parts, kind)
+        log_likelihood = _sampled(data, parts, kind) if kind.evaluator == "sampled" else _integrated(data, parts, kind)
         pm.Potential("log_likelihood", log_likelihood)
     return graph
 
@@ -145,8 +158,8 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * data["seen"].sum())
 
 
-def _integrated(data: dict[str, Any], parts: dict[str, Any]) -> Any:
-    """Return the log likelihood with all factors and family effects integrated out; complete data.
+def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
+    """Return the log likelihood with all factors and family effects integrated out.
 
     Rows have covariance D + sum_j t_j l_j l_j', where t_j is the variance of factor j in the row: in contrasts one,
     less omega for capability; in sqrt(n_f) times a family's mean one, plus (n_f - 1) omega for capability.
@@ -159,24 +172,47 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any]) -> Any:
         [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)], 1 / within
     )
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
-    quadratic = (pt.diagonal(data["cross"]) / within).sum()
-    for row in whitened:
-        quadratic -= (data["cross"] * row[:, None] * row).sum()
+    if kind.evaluator == "completed":
+        inside_families, means = _completed(data, kind.size)
+        quadratic = ((inside_families**2).sum(0) / within).sum()
+        for row in whitened:
+            quadratic -= ((inside_families * row).sum(1) ** 2).sum()
+    else:
+        means = data["means"]
+        quadratic = (pt.diagonal(data["cross"]) / within).sum()
+        for row in whitened:
+            quadratic -= (data["cross"] * row[:, None] * row).sum()
 
     roots = data["roots"][:, None]
     present = pt.gt(roots, 0)
     variance = within + roots**2 * parts["icc"] * parts["unique"]  # (n_families, n_benchmarks)
-    residual = (data["means"] - roots * parts["intercept"]) * used * present
-    means = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
-    whitened, log_pivots = _eliminate(
-        [pt.sqrt(t) * loading for t, loading in zip(means, loadings, strict=True)], 1 / variance
-    )
+    residual = (means - roots * parts["intercept"]) * used * present
+    spreads = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
+    scaled = [pt.sqrt(t) * loading for t, loading in zip(spreads, loadings, strict=True)]
+    whitened, log_pivots = _eliminate(scaled, 1 / variance)
     log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * log_pivots).sum()
     quadratic += (residual**2 / variance).sum()
     for row in whitened:
         quadratic -= ((row * residual).sum(-1) ** 2).sum()
     n_models = data["n_contrasts"] + present.sum()
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())
+
+
+def _completed(data: dict[str, Any], size: FactorSize) -> tuple[Any, Any]:
+    """Declare the missing cells; return scores less their family's mean, and sqrt(n_f) times the means.
+
+    The density of a missing cell is that of the model alone: the normal that it is declared with, which keeps padded
+    ones in place, is taken off again.
+    """
+    missing = pm.Normal("missing", 0.0, 1.0, shape=size.n_missing)
+    pm.Potential("missing_cells_have_no_prior", 0.5 * (missing**2 * data["filled"]).sum())
+    flat = pt.concatenate([data["scores"].ravel(), pt.zeros(1)])
+    filled = pt.inc_subtensor(flat[data["places"]], missing * data["filled"])
+    values = filled[:-1].reshape((size.n_models, size.n_benchmarks))
+    members = data["members"][:, :, None]
+    sums, roots = (members * values).sum(1), pt.maximum(data["roots"], 1.0)[:, None]
+    inside = values - (members * (sums / roots**2)[:, None, :]).sum(0)
+    return inside, sums / roots
 
 
 def _eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -82,21 +83,27 @@ def structure_of(table: ScoreTable, names: list[str], spec: FactorSpec) -> Struc
 def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
     """Return one graph that serves the capability benchmarks of these tables and one further column.
 
-    Factors are integrated out where the spec has no sampling error and no cell is missing in any of these tables, and
-    sampled otherwise.
+    Factors are integrated out unless the spec has sampling error; missing cells, if there are any, are sampled beside
+    the parameters. Where more cells are missing than there are models, capability is sampled.
     """
     names = [table.columns("capability") for table in tables]
     further = max(structure_of(t, n, spec).pattern.shape[1] for t, n in zip(tables, names, strict=True))
-    complete = all(np.isfinite(table.matrix(n)).all() for table, n in zip(tables, names, strict=True))
+    gaps = [int((~np.isfinite(table.matrix(n))).sum()) for table, n in zip(tables, names, strict=True)]
+    own = [
+        max((int((~seen).sum()) for seen in np.isfinite(table.matrix(table.columns("safety"))).T), default=0)
+        for table in tables
+    ]
     noisy = spec.measurement == "binomial"
     size = FactorSize(
         n_models=max(table.n_models for table in tables),
         n_benchmarks=max(len(n) for n in names) + 1,
         n_families=max(table.models["family"].nunique() for table in tables),
         n_further=further,
+        n_missing=0 if noisy else max(gap + most for gap, most in zip(gaps, own, strict=True)),
     )
-    plain = complete and not noisy
-    return GraphKind(evaluator="integrated" if plain else "sampled", size=size, noisy=noisy)
+    if noisy or max(gaps) > size.n_models:
+        return GraphKind(evaluator="sampled", size=size, noisy=noisy)
+    return GraphKind(evaluator="completed" if max(gaps) else "integrated", size=size)
 
 
 def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, GraphKind]:
@@ -114,7 +121,8 @@ def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, G
 
 
 def kind_of(kind: GraphKind, data: FactorData) -> GraphKind:
-    """Return the kind for these data: capability is sampled where a cell is missing, whatever the others need."""
+    """Return the kind for these data: missing cells are sampled where there are any, whatever the others need."""
     if kind.evaluator == "integrated" and not data.complete:
-        return GraphKind(evaluator="sampled", size=kind.size, noisy=kind.noisy)
+        fits = int((~np.isfinite(data.values)).sum()) <= kind.size.n_missing
+        return replace(kind, evaluator="completed" if fits else "sampled")
     return kind

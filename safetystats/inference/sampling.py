@@ -14,7 +14,16 @@ import nutpie
 import xarray as xr
 
 from safetystats.errors import FitError
-from safetystats.inference.arrays import FloatArray, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.inference.arrays import (
+    FloatArray,
+    GraphKind,
+    IntArray,
+    Structure,
+    completed_data,
+    integrated_data,
+    prior_data,
+    sampled_data,
+)
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
 from safetystats.inference.parameters import FactorData, draws_of
@@ -83,9 +92,11 @@ def draw_posterior(
         If the data do not fit the graph.
     """
     kind, (n, k) = compiled.kind, data.values.shape
-    arrays = prior_data(priors, structure.anchors, kind.size)
+    arrays: dict[str, FloatArray | IntArray] = dict(prior_data(priors, structure.anchors, kind.size))
     if kind.evaluator == "integrated":
         arrays |= integrated_data(data.values, data.families, structure, kind)
+    elif kind.evaluator == "completed":
+        arrays |= completed_data(data.values, data.families, structure, kind)
     else:
         arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
     tree = _nuts(compiled.handle, arrays, plan, seed, report, cores)
@@ -102,8 +113,12 @@ def draw_posterior(
         found["further"] = (("chain", "draw", "benchmark", "factor"), further)
     coords = {"chain": drawn["chain"].to_numpy(), "draw": drawn["draw"].to_numpy()}
     posterior = xr.Dataset(found, coords=coords)
-    if kind.evaluator == "integrated":
-        flat = draw_capability(draws_of(posterior), data, np.random.default_rng([seed, 1]))
+    if kind.evaluator != "sampled":
+        missing = None
+        if not data.complete:
+            cells = drawn["missing"].to_numpy()[..., : int((~np.isfinite(data.values)).sum())]
+            missing = cells.reshape(-1, cells.shape[-1])
+        flat = draw_capability(draws_of(posterior), data, np.random.default_rng([seed, 1]), missing)
         theta = flat.reshape(*found["rho"][1].shape[:2], n)
     else:
         theta = drawn["theta"].to_numpy()[..., :n]
@@ -116,7 +131,7 @@ def draw_posterior(
 
 def _nuts(
     handle: Any,
-    arrays: Mapping[str, FloatArray],
+    arrays: Mapping[str, FloatArray | IntArray],
     plan: SamplingPlan,
     seed: int,
     report: Report | None,

@@ -61,8 +61,10 @@ def test_capability_is_integrated_out_where_that_is_exact() -> None:
     size = FactorSize(n_models=24, n_benchmarks=6, n_families=8)
     assert kind_for([whole, other], spec) == GraphKind(evaluator="integrated", size=size)
     assert kind_for([other, whole], spec) == kind_for([whole, other], spec)
-    assert kind_for([whole, blanked(other, names[0])], spec) == GraphKind(evaluator="sampled", size=size)
-    assert kind_for([whole, blanked(other, names[-1])], spec).evaluator == "integrated"  # safety scores do not count
+    gap = kind_for([whole, blanked(other, names[0])], spec)
+    assert gap == GraphKind(evaluator="completed", size=replace(size, n_missing=1))
+    own = kind_for([whole, blanked(other, names[-1])], spec)  # safety scores do not count, but a refit must fit in
+    assert own == GraphKind(evaluator="integrated", size=replace(size, n_missing=1))
     assert kind_for([whole, other], read_factor("one-factor")).evaluator == "integrated"
     assert kind_for([whole, other], read_factor("two-level-rank")).evaluator == "integrated"
     noisy = kind_for([whole, other], read_factor("two-level-binomial"))
@@ -70,7 +72,10 @@ def test_capability_is_integrated_out_where_that_is_exact() -> None:
     one_more = replace(size, n_further=1)
     assert kind_for([whole, other], read_factor("k-factor")) == GraphKind(evaluator="integrated", size=one_more)
     gaps = kind_for([whole, blanked(other, names[0])], read_factor("k-factor"))
-    assert gaps == GraphKind(evaluator="sampled", size=one_more)
+    assert gaps == GraphKind(evaluator="completed", size=replace(one_more, n_missing=1))
+    scores = whole.scores.copy()
+    scores.loc[scores.index[5:], names[:2]] = np.nan
+    assert kind_for([whole.replace(scores=scores)], spec).evaluator == "sampled"  # more cells missing than models
 
 
 def test_a_factor_for_every_area_with_two_benchmarks() -> None:
@@ -129,12 +134,14 @@ def test_data_of_a_fit() -> None:
     assert not noise_of(unknown, names, binomial).any()
 
 
-def test_capability_is_sampled_where_a_cell_is_missing() -> None:
+def test_missing_cells_are_sampled_where_there_are_any() -> None:
     table = prepared(default_spec())
     whole = data_of(table, table.columns("capability"), default_spec())
     gap = data_of(blanked(table, "capability_2"), table.columns("capability"), default_spec())
     assert kind_of(INTEGRATED, whole) == INTEGRATED
-    assert kind_of(INTEGRATED, gap) == GraphKind(evaluator="sampled", size=INTEGRATED.size)
+    room = replace(INTEGRATED, size=replace(INTEGRATED.size, n_missing=1))
+    assert kind_of(room, gap) == replace(room, evaluator="completed")
+    assert kind_of(INTEGRATED, gap) == GraphKind(evaluator="sampled", size=INTEGRATED.size)  # no room for the cell
     assert kind_of(SAMPLED, whole) == kind_of(SAMPLED, gap) == SAMPLED
 
 
@@ -146,7 +153,8 @@ def test_every_shipped_spec_fits_from_end_to_end(
     spec = quick(read_factor(name), draws=200, tune=300, pareto_k=50.0, ess=1.0, r_hat=2.0, divergences=800)
     table = prepared(spec, missing=missing)
     wanted = kind_for([table], spec)
-    assert (wanted.evaluator == "sampled") == (name == "two-level-binomial" or missing > 0)
+    expected = "sampled" if name == "two-level-binomial" else "completed" if missing else "integrated"
+    assert wanted.evaluator == expected
     kind = INTEGRATED if wanted.evaluator == "integrated" and not wanted.size.n_further else SAMPLED
     fit, safety = fit_small(table, spec, tmp_path, kind=kind)
     assert len(fit.plans) == 1
