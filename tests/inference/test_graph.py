@@ -17,7 +17,15 @@ from factor_data import FloatArray, default_spec, repeated
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from safetystats.inference.arrays import FactorSize, GraphKind, Structure, integrated_data, prior_data, sampled_data
+from safetystats.inference.arrays import (
+    FactorSize,
+    GraphKind,
+    Structure,
+    completed_data,
+    integrated_data,
+    prior_data,
+    sampled_data,
+)
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
 from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
@@ -67,6 +75,8 @@ def arrays_for(kind: GraphKind, data: FactorData, priors: FactorPriors, structur
     arrays = prior_data(priors, structure.anchors, kind.size)
     if kind.evaluator == "integrated":
         return arrays | integrated_data(data.values, data.families, structure, kind)
+    if kind.evaluator == "completed":
+        return {**arrays, **completed_data(data.values, data.families, structure, kind)}
     return arrays | sampled_data(data.values, data.families, data.noise, structure, kind)
 
 
@@ -121,6 +131,8 @@ def random_point(rng: np.random.Generator, kind: GraphKind) -> Point:
     }
     if size.n_further:
         point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=(k, size.n_further))
+    if kind.evaluator == "completed":
+        point["missing"] = rng.normal(size=size.n_missing)
     if kind.evaluator == "sampled":
         point["theta_free"] = rng.normal(size=size.n_models)
         point["family_free"] = rng.normal(size=size.n_families)
@@ -359,6 +371,7 @@ def tight() -> dict[str, Density]:
         "plain": Density(kind=GraphKind(evaluator="sampled", size=size)),
         "closed, two factors": Density(kind=GraphKind(evaluator="integrated", size=more)),
         "rich": Density(kind=GraphKind(evaluator="sampled", size=more, noisy=True)),
+        "completed": Density(kind=GraphKind(evaluator="completed", size=replace(more, n_missing=5))),
     }
 
 
@@ -393,6 +406,31 @@ def test_sampled_factors_integrate_to_the_marginal_density(tight: dict[str, Dens
     point = positive(random_point(np.random.default_rng(13), kind))
     log_integral, _, _ = latent_normal(found, point, latent_names(kind))
     assert log_integral == pytest.approx(third_opinion(point, data, OTHER, TWO_FACTORS), abs=CONSTANTS)
+
+
+@pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
+@pytest.mark.parametrize(
+    "plan", [TWO_FACTORS, replace(TWO_FACTORS, families=False)], ids=["two factors", "two factors, no families"]
+)
+def test_missing_cells_integrate_to_the_density_of_the_observed_ones(
+    tight: dict[str, Density], plan: Structure, priors: FactorPriors
+) -> None:
+    """Three cells are missing, and two more are padded: their normals integrate to one.
+
+    The graph takes the normals that missing cells are declared with off again, but for their constant.
+    """
+    data, kind = tiny_data(gaps=True), tight["completed"].kind
+    found = tight["completed"].set(data, priors, plan)
+    point = positive(random_point(np.random.default_rng(16), kind))
+    log_integral, _, filled = latent_normal(found, point, ["missing"])
+    expected = third_opinion(point, data, priors, plan)
+    if not plan.families:  # kappa and omega are not in the density of the data, but their priors are in the graph's
+        with_families = parameters(point, TWO_FACTORS, 3)
+        terms = log_prior_terms(with_families, priors, plan.anchors)
+        expected += float(terms["icc"][0] + terms["capability_icc"][0])
+    assert log_integral + 3 * np.log(2 * np.pi) / 2 == pytest.approx(expected, abs=CONSTANTS)
+    np.testing.assert_allclose(filled["missing"][3:], 0.0, atol=1e-6)
+    assert (np.abs(filled["missing"][:3]) > 1e-3).all()
 
 
 @pytest.mark.parametrize(
@@ -430,7 +468,7 @@ def test_capability_is_drawn_from_its_exact_conditional_distribution(
 def test_capability_is_not_drawn_where_its_distribution_is_another() -> None:
     one = parameters(random_point(np.random.default_rng(1), RICH_KIND), structure(), 3)
     for given in (tiny_data(gaps=True), tiny_data(noise=True)):
-        with pytest.raises(ValueError, match="needs complete data and no known sampling error"):
+        with pytest.raises(ValueError, match="needs complete data, or draws of what is missing, and no known"):
             draw_capability(one, given, np.random.default_rng(2))
 
 
