@@ -201,7 +201,7 @@ class Scrutiny(Spec):
     alternative priors. `exact_refits`: where importance sampling of leave-one-out fails, fit without the unit.
     """
 
-    compare: tuple[str, ...] = ("one-factor", "k-factor", "bifactor")
+    compare: tuple[str, ...] = ("one-factor",)
     prior_grid: bool = True
     exact_refits: bool = True
 
