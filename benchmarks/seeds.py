@@ -118,8 +118,8 @@ def main() -> None:
         "",
         f"Failed gates: {len(failures)}." + "".join(f"\n- {line}" for line in failures),
         "",
-        "| table | class | estimate | number | largest Monte Carlo error | largest sd over seeds | ratio, root mean square "
-        "(largest) | largest R-hat | smallest ESS | second attempts | joint refits |",
+        "| table | class | estimate | number | largest Monte Carlo error | largest sd over seeds | ratio, root mean "
+        "square (largest) | largest R-hat | smallest ESS | second attempts | joint refits |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
