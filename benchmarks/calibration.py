@@ -75,6 +75,8 @@ FEW = 100
 FEWEST_SCORES = 12
 """Fewest scores of a safety column that is simulated."""
 BINS = 10
+MOST_POINTS = 60
+"""Of one curve in the figure."""
 WAYS = ("known", "cut", "joint")
 NAMES = {
     "rho": "rho",
@@ -506,10 +508,11 @@ def figure(choice: argparse.Namespace, table: pd.DataFrame) -> None:
                 u = np.array([chosen(row, quantity) for row in finished(choice.work, spec, name)])
                 envelope = ecdf_envelope(len(u), PROBABILITY)
                 x = envelope.points
-                ax.fill_between(
-                    x, envelope.lower - x, envelope.upper - x, color="#999999", alpha=0.25, linewidth=0, step="mid"
-                )
-                ax.plot(x, envelope.ecdf(u) - x, color=colour, linestyle=style, linewidth=1.1, label=name)
+                some = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).round().astype(int))  # keeps the file small
+                low, high, seen = ((values - x)[some] for values in (envelope.lower, envelope.upper, envelope.ecdf(u)))
+                x = x[some]
+                ax.fill_between(x, low, high, color="#999999", alpha=0.25, linewidth=0, step="mid")
+                ax.plot(x, seen, color=colour, linestyle=style, linewidth=1.1, label=name)
             if not ax.lines:
                 ax.set_axis_off()
                 continue

@@ -19,14 +19,11 @@ Woodbury (1950); Golub and Van Loan (2013), Matrix Computations, section 4.2 (bl
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
-from safetystats.inference.arrays import FloatArray
+from safetystats.inference.arrays import BoolArray, FloatArray
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.specs import BetaPrior, FactorPriors
-
-BoolArray = npt.NDArray[np.bool_]
 
 CHUNK_BYTES = 4_000_000
 """Largest array of one chunk of draws: small enough to stay in cache; about six such arrays live at once."""

@@ -21,13 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.arrays import BoolArray, FloatArray, IntArray
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.specs import BetaPrior, FactorPriors
-
-BoolArray = npt.NDArray[np.bool_]
 
 DISCREPANCIES = {
     "eigenvalue_1": "largest eigenvalue of the correlation matrix",

@@ -130,7 +130,7 @@ def _head(path: Path) -> SavedFit:
     try:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             attrs = dict(opened.attrs)
-    except Exception:  # noqa: BLE001 - whatever a damaged file does to its reader
+    except (OSError, ValueError, RuntimeError, KeyError):  # what a damaged file does to its reader; the state says so
         attrs = {}
     current = attrs.get("algorithm") == ALGORITHM and attrs.get("versions") == json.dumps(versions(), sort_keys=True)
     state: State = "damaged" if attrs.get("key") != path.stem else "current" if current else "stale"

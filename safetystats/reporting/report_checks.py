@@ -9,14 +9,13 @@ import pandas as pd
 from safetystats.inference.sensitivity import LIKELIHOOD
 from safetystats.reporting.results_checks import stated_verdicts
 from safetystats.reporting.spec_text import prior_name, prior_text
-from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
+from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, table_markdown
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.numbers import (
     ABSENT,
     estimate_text,
     interval_text,
     number_text,
-    percent_text,
     probability_text,
     significant_text,
 )
@@ -64,7 +63,7 @@ def estimand_tables(analysis: Analysis, names: Names) -> str:
     """Return one table per class of what else is estimated of every safety benchmark, from the cut posterior."""
     frame, level = analysis.tables["posterior_estimands"], analysis.plan.study.level
     head = ["Benchmark", "n"]
-    head += [words + ("" if name in _POINTS else f" {_interval_head(level)}") for name, words in _ESTIMANDS.items()]
+    head += [words + ("" if name in _POINTS else f" {interval_head(level)}") for name, words in _ESTIMANDS.items()]
     parts = []
     for label in analysis.plan.table.classes:
         own = frame[(frame["model_class"] == label) & (frame["mode"] == "cut")]
@@ -268,7 +267,7 @@ def area_table(analysis: Analysis) -> str:
         ]
         for r in frame[frame["unit"] != "benchmark"].to_dict("records")
     ]  # fmt: skip
-    interval = _interval_head(analysis.plan.study.level)
+    interval = interval_head(analysis.plan.study.level)
     head = [
         "Class", "Area", "Benchmarks", f"ρ of the area {interval}", "P(entangled)", "P(distinct)", "P(inverse)",
         "Verdict",
@@ -287,7 +286,3 @@ def _largest(rows: pd.DataFrame, names: Names) -> tuple[str, str]:
     largest = rows.loc[rows["change"].astype(float).abs().idxmax()]
     benchmark = str(largest["benchmark"])
     return number_text(float(largest["change"])), escape(names.get(benchmark, benchmark))
-
-
-def _interval_head(level: float) -> str:
-    return f"\\[{percent_text(level)}\\]"

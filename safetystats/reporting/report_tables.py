@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from safetystats.reporting.results import mechanical
-from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
+from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, table_markdown
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.flow import Flow
 from safetystats.summaries.numbers import (
@@ -93,7 +93,7 @@ def loadings_table(analysis: Analysis, names: Names) -> str:
     classes = analysis.plan.table.classes
     head = ["Capability benchmark"]
     for label in classes:
-        head += [f"{escape(label)}: loading {_interval_head(level)}", "κ", "weight (2024)"]
+        head += [f"{escape(label)}: loading {interval_head(level)}", "κ", "weight (2024)"]
     keyed = frame.set_index(["model_class", "method", "benchmark"]).sort_index()
     methods = [m for m in frame["method"].unique() if m != "latent"]
     rows = []
@@ -118,7 +118,7 @@ def loadings_table(analysis: Analysis, names: Names) -> str:
 def posterior_tables(analysis: Analysis, names: Names) -> str:
     """Return one table of posterior correlations per class, cut with joint beside it."""
     frame, study = analysis.tables["posterior_correlations"], analysis.plan.study
-    interval, limit = _interval_head(study.level), number_text(study.rope.limit)
+    interval, limit = interval_head(study.level), number_text(study.rope.limit)
     shared = mechanical(analysis)
     head = [
         "Benchmark", "Area", "n", f"ρ, cut {interval}", "Verdict", "P(entangled)", "P(distinct)", "P(inverse)",
@@ -195,7 +195,7 @@ def differences_table(analysis: Analysis, names: Names) -> str:
         ]
         for r in frame.to_dict("records")
     ]  # fmt: skip
-    head = ["Benchmark", "Area", "Difference", "Pairs", f"Δ {_interval_head(analysis.plan.study.level)}", "P(Δ > 0)"]
+    head = ["Benchmark", "Area", "Difference", "Pairs", f"Δ {interval_head(analysis.plan.study.level)}", "P(Δ > 0)"]
     caption = (
         "Difference of capabilities correlations between classes (Spearman, aligned scores) with the equal-tailed "
         "interval of the Bayesian bootstrap over lineages, and the share of its draws above zero."
@@ -226,7 +226,7 @@ def mixed_tables(analysis: Analysis, names: Names) -> str:
                     escape(str(effect["status"])),
                 ]
             )  # fmt: skip
-        interval = _interval_head(level)
+        interval = interval_head(level)
         head = [
             "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p, additive",
             f"Interaction {interval}", "adjusted p", "Variance, groups", "Variance, residual", "Status",
@@ -256,10 +256,6 @@ def diagnostics_table(analysis: Analysis) -> str:
         "Checks of the fits. Mixed models that ended well, and notes on intervals, are in `tables/diagnostics.csv`."
     )
     return table_markdown(["Fit", "Check", "Value", "Limit", "Outcome", "Why"], rows, caption=caption, numeric=(2, 3))
-
-
-def _interval_head(level: float) -> str:
-    return f"\\[{percent_text(level)}\\]"
 
 
 def _at(keyed: pd.DataFrame, place: tuple[str, ...]) -> pd.Series | None:

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from safetystats.summaries.numbers import percent_text
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~^$@&'\"=:%])")
 LONGEST_NAME = 300
 ANY_LENGTH = 1_000_000
@@ -66,3 +68,8 @@ def labels_for(names: Mapping[str, str]) -> dict[str, str]:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
+
+
+def interval_head(level: float) -> str:
+    """Return the coverage of an interval in brackets, as Markdown for the head of a column."""
+    return f"\\[{percent_text(level)}\\]"

@@ -12,7 +12,7 @@ import xarray as xr
 from safetystats.inference.fits import CapabilityFit, SafetyFit
 from safetystats.inference.problems import known_noise
 from safetystats.specs import Rope
-from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows
+from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.glossary import TABLES, conform
 
 FloatArray = npt.NDArray[np.float64]
@@ -188,33 +188,23 @@ def _summary(
     drawn: dict[str, FloatArray], weight: FloatArray, spread: float, level: float, rope: Rope, held: bool
 ) -> dict[str, object]:
     rho, slope = drawn["rho"], drawn["rho"] * drawn["total_sd"] * spread
-    mean = float(weight @ rho)
-    lower, upper = _weighted_interval(rho, weight, level)
-    slope_lower, slope_upper = _weighted_interval(slope, weight, level)
+    of_rho, of_slope = summarise(rho, weight, level), summarise(slope, weight, level)
     entangled, inverse = float(weight @ (rho > rope.limit)), float(weight @ (rho < -rope.limit))
     distinct = float(weight @ (np.abs(rho) < rope.limit))
     return {
-        "mean": mean,
-        "sd": float(np.sqrt(weight @ (rho - mean) ** 2)),
-        "lower": lower,
-        "upper": upper,
+        "mean": of_rho.mean,
+        "sd": of_rho.sd,
+        "lower": of_rho.lower,
+        "upper": of_rho.upper,
         "icc": float(weight @ drawn["icc"]),
         "p_entangled": entangled,
         "p_inverse": inverse,
         "p_distinct": distinct,
         "verdict": "withheld" if held else verdict_of(entangled, inverse, distinct, rope.probability),
-        "slope": float(weight @ slope),
-        "slope_lower": slope_lower,
-        "slope_upper": slope_upper,
+        "slope": of_slope.mean,
+        "slope_lower": of_slope.lower,
+        "slope_upper": of_slope.upper,
     }
-
-
-def _weighted_interval(values: FloatArray, weight: FloatArray, level: float) -> tuple[float, float]:
-    if np.isnan(values).any():
-        return float("nan"), float("nan")
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    lower, upper = np.quantile(values, tails, weights=weight, method="inverted_cdf")
-    return float(lower), float(upper)
 
 
 def _interval(draws: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:

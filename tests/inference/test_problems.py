@@ -149,7 +149,7 @@ def test_missing_cells_are_sampled_where_there_are_any() -> None:
 def test_every_shipped_spec_fits_from_end_to_end(
     name: str, missing: float, integrated: CompiledFactor, sampled: CompiledFactor, tmp_path: Path
 ) -> None:
-    """Short runs; all that comes out is finite. Further factors are sampled: that graph is there."""
+    """Short runs; all that comes out is finite. Where tests compile no graph of a kind, factors are sampled."""
     spec = quick(read_factor(name), draws=200, tune=300, pareto_k=50.0, ess=1.0, r_hat=2.0, divergences=800)
     table = prepared(spec, missing=missing)
     wanted = kind_for([table], spec)

@@ -9,9 +9,9 @@ import pytest
 from fits_by_hand import CHAINS, DRAWS, capability_fit, good_draws, only, prepared, safety_fit
 
 from safetystats.specs import Rope
+from safetystats.summaries.estimands import summarise
 from safetystats.summaries.glossary import TABLES
 from safetystats.summaries.posterior import (
-    _weighted_interval,
     latent_loadings,
     latent_scores,
     posterior_correlations,
@@ -108,9 +108,9 @@ def test_weights_of_zero_and_one() -> None:
 
 def test_weighted_interval_by_hand() -> None:
     values, weight = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.2, 0.1, 0.6, 0.1])
-    assert _weighted_interval(values, weight, 0.5) == (2.0, 3.0)  # cumulative 0.1, 0.7, 0.9, 1.0 at 1, 2, 3, 4
-    assert _weighted_interval(values, weight, 0.9) == (1.0, 4.0)
-    gaps = _weighted_interval(np.array([1.0, np.nan]), np.array([0.5, 0.5]), 0.5)
+    assert summarise(values, weight, 0.5)[2:] == (2.0, 3.0)  # cumulative 0.1, 0.7, 0.9, 1.0 at 1, 2, 3, 4
+    assert summarise(values, weight, 0.9)[2:] == (1.0, 4.0)
+    gaps = summarise(np.array([1.0, np.nan]), np.array([0.5, 0.5]), 0.5)
     assert np.isnan(gaps).all()
 
 
