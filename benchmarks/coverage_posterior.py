@@ -356,9 +356,9 @@ def write(choice: argparse.Namespace, table: pd.DataFrame, spec: FactorSpec, sec
         f"{datetime.date.today().isoformat()}, {platform.machine()} {platform.system()}, Python "
         f"{platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}; {seconds:.0f} s "
         f"elapsed, {used:.0f} s of processor time. Command: `OMP_NUM_THREADS=1 python benchmarks/coverage_posterior.py "
-        f"--replications {done} --seed {choice.seed}`. Each capability fit has {PLAN.chains} chains of {PLAN.draws} "
-        f"draws after {PLAN.tune} (the spec states {spec.sampling.chains} of {spec.sampling.draws} after "
-        f"{spec.sampling.tune}); {RESAMPLES} resamples; the joint model was sampled anew for "
+        f"--replications {done} --seed {choice.seed} --spec {choice.spec}`: {spec.title}. Each capability fit has "
+        f"{PLAN.chains} chains of {PLAN.draws} draws after {PLAN.tune} (the spec states {spec.sampling.chains} of "
+        f"{spec.sampling.draws} after {spec.sampling.tune}); {RESAMPLES} resamples; the joint model was sampled anew for "
         f"{100 * joint['sampled_anew'].mean():.0f} % of the benchmarks.",
         "",
         "## Where coverage is too low",
@@ -391,9 +391,10 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin no replication after this time")
     parser.add_argument("--seed", type=int, default=20240731)
+    parser.add_argument("--spec", default="two-level", help="name or .toml file of another spec")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     choice = parser.parse_args()
-    spec = read_spec("two-level", "factor")
+    spec = read_spec(choice.spec, "factor")
     assert isinstance(spec, FactorSpec)
     start, cpu = time.perf_counter(), time.process_time()
     compiled = [

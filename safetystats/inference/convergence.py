@@ -30,8 +30,8 @@ class Convergence:
         Largest absolute difference between a chain's mean loading and the mean over chains, in sd within chains.
         (In sd over all chains it could not pass one with half of the chains in either mode, however far apart.)
     modes : str
-        Where `mode_gap` exceeds `MODE_LIMIT`, which chains go together and which benchmark loads highest there; else
-        "".
+        Where `mode_gap` exceeds `MODE_LIMIT`, which chains go together, which benchmark loads highest there, and the
+        loading that differs most between them (in sd within chains); else "".
 
     References
     ----------
@@ -120,12 +120,13 @@ def _modes(means: FloatArray, within: FloatArray, posterior: xr.Dataset) -> str:
             groups.append([chain])
         else:
             home.append(chain)
+    centres = np.array([means[group].mean(axis=0) for group in groups])
+    apart = int((np.ptp(centres, axis=0) / np.maximum(within, _TINY)).argmax())
     told = []
-    for group in groups:
-        loading = means[group].mean(axis=0)
-        top = int(np.abs(loading).argmax())
-        chains = ", ".join(str(chain + 1) for chain in group)
-        told.append(f"chain {chains}: {names[top] if names else f'benchmark {top + 1}'} loads {loading[top]:.2f}")
+    for group, loading in zip(groups, centres, strict=True):
+        shown = dict.fromkeys([int(np.abs(loading).argmax()), apart])
+        loads = ", ".join(f"{names[b] if names else f'benchmark {b + 1}'} loads {loading[b]:.2f}" for b in shown)
+        told.append(f"chain {', '.join(str(chain + 1) for chain in group)}: {loads}")
     return "; ".join(told)
 
 

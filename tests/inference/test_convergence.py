@@ -50,6 +50,11 @@ def test_chains_in_two_modes_are_detected(elsewhere: int) -> None:
     assert found.r_hat_of == "rho[1]"
     assert not found.passes(Gates())
     assert not found.passes(Gates(r_hat=99.0, ess=1.0))  # by the modes alone
+    told = found.modes.split("; ")
+    groups = [", ".join(str(c + 1) for c in part) for part in (range(elsewhere), range(elsewhere, 4))]
+    assert [part.split(":")[0] for part in told] == [f"chain {group}" for group in groups]
+    loadings = [float(part.split("benchmark 2 loads ")[1].split(",")[0]) for part in told]
+    np.testing.assert_allclose(loadings, [-0.4, 0.5], atol=0.02)  # a mean of 1000 draws, and two digits
 
 
 def test_chains_that_jump_between_modes_are_detected() -> None:
