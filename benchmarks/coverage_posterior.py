@@ -358,8 +358,8 @@ def write(choice: argparse.Namespace, table: pd.DataFrame, spec: FactorSpec, sec
         f"elapsed, {used:.0f} s of processor time. Command: `OMP_NUM_THREADS=1 python benchmarks/coverage_posterior.py "
         f"--replications {done} --seed {choice.seed} --spec {choice.spec}`: {spec.title}. Each capability fit has "
         f"{PLAN.chains} chains of {PLAN.draws} draws after {PLAN.tune} (the spec states {spec.sampling.chains} of "
-        f"{spec.sampling.draws} after {spec.sampling.tune}); {RESAMPLES} resamples; the joint model was sampled anew for "
-        f"{100 * joint['sampled_anew'].mean():.0f} % of the benchmarks.",
+        f"{spec.sampling.draws} after {spec.sampling.tune}); {RESAMPLES} resamples; the joint model was sampled anew "
+        f"for {100 * joint['sampled_anew'].mean():.0f} % of the benchmarks.",
         "",
         "## Where coverage is too low",
         "",
