@@ -12,7 +12,7 @@ variances are those that the package computes from the real scores; they are hel
 Scores are simulated on the scale that the priors are stated on and are not z-scored again: after z-scoring the total sd
 and the intercept of the truth would mean something else. Only the rank spec is given what the package would give it,
 normal scores of ranks, standardised: its likelihood is then an approximation, and its total sd and intercept have no
-true value to be compared with.
+true value to be compared with. `two-level+z` is the default spec with z-scored simulations, to see what that does.
 
 Quantities: rho, kappa, total sd, intercept and (with further factors) communality of the capability benchmarks; omega;
 theta of the models; rho, |rho| and kappa of the safety benchmark in three ways (the prior of rho is symmetric, so that
@@ -36,6 +36,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import functools
+import itertools
 import json
 import multiprocessing
 import platform
@@ -53,7 +54,7 @@ from scipy import stats
 
 from safetystats.errors import FitError
 from safetystats.inference.arrays import FloatArray, GraphKind, Structure
-from safetystats.inference.calibration import ecdf_envelope, rank_statistic, simulate_data
+from safetystats.inference.calibration import Envelope, ecdf_envelope, rank_statistic, simulate_data
 from safetystats.inference.cut import CutDraws, cut_posterior
 from safetystats.inference.fits import joint_weights
 from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
@@ -66,7 +67,7 @@ from safetystats.tables.prepare import align, standardise, transform
 from safetystats.tables.table import ScoreTable
 from safetystats.tables.transforms import RankNormalTransform
 
-SPECS = ("two-level", "one-factor", "two-level-rank", "two-level-binomial", "bifactor", "k-factor")
+SPECS = ("two-level", "one-factor", "two-level-rank", "two-level-binomial", "bifactor", "k-factor", "two-level+z")
 TABLES = ("ren2024", "helm-classic")
 PROBABILITY = 0.99
 N_RANKS = 100
@@ -78,6 +79,10 @@ BINS = 10
 MOST_POINTS = 60
 """Of one curve in the figure."""
 WAYS = ("known", "cut", "joint")
+MEANT = 500
+"""Simulations that every spec and table is meant to have."""
+SIZES = (0.0, 0.4, 0.7, 0.9, 1.0)
+"""Limits between sizes of the true rho."""
 NAMES = {
     "rho": "rho",
     "kappa": "kappa",
@@ -96,7 +101,9 @@ NAMES = {
     "safety_kappa_cut": "safety kappa, cut",
     "safety_kappa_joint": "safety kappa, joint",
 }
-NO_TRUTH = {"two-level-rank": ("total_sd", "intercept")}
+ZSCORED = "+z"
+"""Ending of a spec whose simulated scores are z-scored, as the package does with those of a table."""
+NO_TRUTH = {"two-level-rank": ("total_sd", "intercept"), "two-level+z": ("total_sd", "intercept")}
 """Quantities whose true value is lost: ranks say nothing about scale and location."""
 
 
@@ -122,7 +129,7 @@ class Job(NamedTuple):
 @functools.cache
 def cases_of(spec_name: str, table_name: str) -> list[Case]:
     """Return a case for every class."""
-    spec = read_spec(spec_name, "factor")
+    spec = read_spec(spec_name.removesuffix(ZSCORED), "factor")
     assert isinstance(spec, FactorSpec)
     aligned = align(load_table(table_name))
     prepared = standardise(transform(aligned, spec.transform), by="class")
@@ -167,13 +174,17 @@ def simulate(job: Job) -> dict[str, Any]:
     cases = cases_of(job.spec, job.table)
     case = cases[job.number % len(cases)]
     spec, k = case.spec, len(case.capability)
-    rng = np.random.default_rng(seed_for(job.seed, "calibration", job.spec, job.table, str(job.number)))
+    rng = np.random.default_rng(
+        seed_for(job.seed, "calibration", job.spec.removesuffix(ZSCORED), job.table, str(job.number))
+    )
     names = [*case.capability, case.safety[int(rng.integers(len(case.safety)))]]
     like, structure = data_of(case.table, names, spec), structure_of(case.table, names, spec)
     made = simulate_data(spec.priors, structure, like, rng)
     truth, values = made.truth, made.data.values
     if spec.transform == "rank_normal":
         values = normal_scores(values)
+    elif job.spec.endswith(ZSCORED):
+        values = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
     both = FactorData(values=values, families=like.families, noise=like.noise)
     alone = FactorData(values=values[:, :k], families=like.families, noise=like.noise[:, :k])
     inner = Structure(anchors=structure.anchors[:k], pattern=structure.pattern[:k], families=structure.families)
@@ -337,6 +348,13 @@ def share_inside(rows: list[dict[str, Any]], quantity: str) -> tuple[float, int]
     return (float(np.mean(inside)) if inside else np.nan), len(inside)
 
 
+def reach(envelope: Envelope, u: FloatArray) -> float:
+    """Return how far the distribution function goes towards its envelope; 1 touches it, more leaves it."""
+    off = envelope.ecdf(u) - envelope.points
+    room = np.where(off >= 0, envelope.upper - envelope.points, envelope.points - envelope.lower) + 0.5 / len(u)
+    return float((np.abs(off) / room).max())
+
+
 def tabulate(choice: argparse.Namespace) -> pd.DataFrame:
     """Return one line per spec, table and quantity."""
     lines = []
@@ -358,8 +376,7 @@ def tabulate(choice: argparse.Namespace) -> pd.DataFrame:
                         "table": table,
                         "quantity": quantity,
                         "simulations": len(u),
-                        "max_deviation": float(np.abs(envelope.ecdf(u) - envelope.points).max()),
-                        "half_width": envelope.half_width,
+                        "reach": reach(envelope, u),
                         "inside": envelope.holds(u),
                         "mean_rank": float(u.mean()),
                         "mean_rank_z": float((u.mean() - 0.5) * np.sqrt(12 * len(u))),
@@ -403,9 +420,29 @@ def routes(choice: argparse.Namespace) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def by_size(choice: argparse.Namespace) -> list[str]:
+    """Return lines of a table: coverage of the three routes by the size of the true rho."""
+    lines = []
+    for spec in SPECS:
+        for table in TABLES:
+            rows = finished(choice.work, spec, table)
+            if len(rows) < 3:
+                continue
+            size = np.abs([row["truth"] for row in rows])
+            u = np.array([[row["ranks"][f"safety_rho_{way}"][0] for way in WAYS] for row in rows])
+            covered = (u > 0.025) & (u < 0.975)
+            cells = []
+            for low, high in itertools.pairwise(SIZES):
+                part = covered[(size >= low) & (size < high)]
+                shares = ", ".join(f"{100 * share:.0f}" for share in part.mean(0)) if len(part) else "–"
+                cells.append(f"{shares} % ({len(part)})")
+            lines.append(f"| {spec} | {table} | {' | '.join(cells)} |")
+    return lines
+
+
 def expected_uniform(row: Any) -> bool:
-    """Return whether theory says that the ranks are uniform: not for the cut route, not for the rank spec."""
-    return not row.quantity.endswith("_cut") and row.spec != "two-level-rank"
+    """Return whether theory says that the ranks are uniform: of scores as simulated, and not through the cut route."""
+    return not row.quantity.endswith("_cut") and row.spec not in NO_TRUTH
 
 
 def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
@@ -413,8 +450,7 @@ def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
     exact = table[[expected_uniform(row) for row in table.itertuples()]]
     outside = exact[~exact["inside"]]
     named = "; ".join(
-        f"{NAMES[row.quantity]} of {row.spec}, {row.table} ({row.max_deviation:.3f} against {row.half_width:.3f})"
-        for row in outside.itertuples()
+        f"{NAMES[row.quantity]} of {row.spec}, {row.table} ({row.reach:.2f})" for row in outside.itertuples()
     )
     lines = []
     single = exact[exact["single"] > 0]
@@ -425,27 +461,28 @@ def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
             f"{': ' + named if len(outside) else ''}. Of single benchmarks and models, "
             f"{100 * np.average(single['single_inside'], weights=single['single']):.1f} % are inside theirs."
         )
-    ranked = table[(table["spec"] == "two-level-rank") & ~table["quantity"].str.endswith("_cut")]
-    if len(ranked):
+    whys = {
+        "two-level-rank": "Normal scores of ranks are not the normal variables that the likelihood takes them for: of "
+        "the rank spec,",
+        "two-level+z": "With scores z-scored as the package does (two-level+z), so that the priors of location and "
+        "scale are centred on the data,",
+    }
+    for spec, why in whys.items():
+        ranked = table[(table["spec"] == spec) & ~table["quantity"].str.endswith("_cut")]
+        if ranked.empty:
+            continue
         bad = ranked[~ranked["inside"]]
         what = "; ".join(
-            f"{NAMES[row.quantity]}, {row.table} (deviation {row.max_deviation:.3f} against {row.half_width:.3f}, mean "
-            f"rank {row.mean_rank:.3f})"
+            f"{NAMES[row.quantity]}, {row.table} ({row.reach:.2f}, mean rank {row.mean_rank:.3f})"
             for row in bad.itertuples()
         )
-        lines.append(
-            "- Normal scores of ranks are not the normal variables that the likelihood takes them for: of the rank "
-            f"spec, {len(bad)} of {len(ranked)} are outside{': ' + what if len(bad) else ''}."
-        )
+        lines.append(f"- {why} {len(bad)} of {len(ranked)} are outside{': ' + what if len(bad) else ''}.")
     for quantity in ("safety_rho_cut", "safety_size_cut", "safety_kappa_cut"):
         cut = table[table["quantity"] == quantity]
         if cut.empty:
             continue
         bad = cut[~cut["inside"]]
-        what = "; ".join(
-            f"{row.spec}, {row.table} ({row.max_deviation:.3f} against {row.half_width:.3f})"
-            for row in bad.itertuples()
-        )
+        what = "; ".join(f"{row.spec}, {row.table} ({row.reach:.2f})" for row in bad.itertuples())
         lines.append(
             f"- {NAMES[quantity][0].upper() + NAMES[quantity][1:]}: {len(bad)} of {len(cut)} outside"
             f"{': ' + what if len(bad) else ''}."
@@ -459,6 +496,20 @@ def findings(table: pd.DataFrame, ways: pd.DataFrame) -> list[str]:
             f"{100 * other['coverage_95']:.1f} % (joint)."
         )
     return lines
+
+
+def unfinished(table: pd.DataFrame) -> list[str]:
+    """Return a sentence on what has fewer simulations than meant; nothing if all have them."""
+    done = {(row.spec, row.table): row.simulations for row in table.itertuples()}
+    few = [
+        f"{spec} at {name} {done.get((spec, name), 0)}"
+        for spec in SPECS
+        for name in TABLES
+        if done.get((spec, name), 0) < MEANT
+    ]
+    return (
+        [f"Of the {MEANT} simulations that are meant for each, these have fewer: {', '.join(few)}.", ""] if few else []
+    )
 
 
 def fits_table(choice: argparse.Namespace) -> list[str]:
@@ -546,13 +597,14 @@ def write(choice: argparse.Namespace) -> None:
         "draws (Talts et al. 2018), which is uniform if model, sampler and cut step are right. What is simulated and "
         "what the quantities are stands in `calibration.py`. Envelopes hold over the whole distribution function at "
         f"once with probability {100 * PROBABILITY:.0f} % (Säilynoja, Bürkner and Vehtari 2022). Priors live on the "
-        "scale of the simulated scores, which are not z-scored again; safety benchmarks are compared over the prior of "
-        "rho, that is uniformly from -1 to 1.",
+        "scale of the simulated scores, which are not z-scored again except in `two-level+z`; safety benchmarks are "
+        "compared over the prior of rho, that is uniformly from -1 to 1.",
         "",
         f"{datetime.date.today().isoformat()}, {platform.machine()} {platform.system()}, Python "
         f"{platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}. Command: `make "
         f"calibrate`, seed {choice.seed}.",
         "",
+        *unfinished(table),
         "## What was found",
         "",
         *findings(table, ways),
@@ -577,17 +629,25 @@ def write(choice: argparse.Namespace) -> None:
             for r in ways.itertuples()
         ),
         "",
+        "## Coverage by the size of the true rho",
+        "",
+        "95 % intervals of the safety rho: known, cut, joint (number of simulations).",
+        "",
+        f"| spec | table | {' | '.join(f'{low:g} to {high:g}' for low, high in itertools.pairwise(SIZES))} |",
+        f"|---|---|{'---|' * (len(SIZES) - 1)}",
+        *by_size(choice),
+        "",
         "## Ranks",
         "",
-        "`z`: of the mean rank. `chi-square p`: of ten bins. `each by itself`: share of single benchmarks or models "
+        "`reach`: how far the distribution function goes towards its envelope; more than 1 is outside. `z`: of the "
+        "mean rank. `chi-square p`: of ten bins. `each by itself`: share of single benchmarks or models "
         "inside their own envelope.",
         "",
-        "| spec | table | quantity | N | largest deviation | half-width | inside | mean rank | z | chi-square p | "
-        "each by itself |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| spec | table | quantity | N | reach | inside | mean rank | z | chi-square p | each by itself |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(
-            f"| {r.spec} | {r.table} | {NAMES[r.quantity]} | {r.simulations} | {r.max_deviation:.3f} | "
-            f"{r.half_width:.3f} | {'yes' if r.inside else '**no**'} | {r.mean_rank:.3f} | {r.mean_rank_z:+.1f} | "
+            f"| {r.spec} | {r.table} | {NAMES[r.quantity]} | {r.simulations} | {r.reach:.2f} | "
+            f"{'yes' if r.inside else '**no**'} | {r.mean_rank:.3f} | {r.mean_rank_z:+.1f} | "
             f"{r.chi_square_p:.3f} | " + (f"{100 * r.single_inside:.0f} % of {r.single} |" if r.single > 2 else "– |")
             for r in table.itertuples()
         ),

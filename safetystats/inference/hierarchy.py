@@ -1,6 +1,6 @@
 r"""Shrinkage across safety benchmarks: a hierarchical normal layer on Fisher's z.
 
-Each benchmark b has z_b, the posterior mean of atanh(rho_b), and the errors of all z_b a known covariance V:
+Each benchmark b has z_b, what the data say of atanh(rho_b), and the errors of all z_b a known covariance V:
 
     z ~ N(zeta, V),   zeta_b ~ N(mu_area(b), tau_within^2),   mu_area ~ N(mu, tau_between^2),   mu ~ N(0, mu_scale^2),
 

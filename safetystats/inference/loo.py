@@ -34,6 +34,8 @@ class LeaveOut:
         What was left out at a time.
     labels : tuple of str, length n_units
         Names of the units.
+    families : array of int, shape (n_units,)
+        Family of each unit: densities of relatives are dependent.
     elpd : array, shape (n_units,)
         For a family log p(y_f | all other families); for a model log p(y_m | all other models), relatives included.
     pareto_k : array, shape (n_units,)
@@ -48,6 +50,7 @@ class LeaveOut:
 
     unit: Unit
     labels: tuple[str, ...]
+    families: IntArray
     elpd: FloatArray
     pareto_k: FloatArray
     refitted: npt.NDArray[np.bool_]
@@ -61,8 +64,8 @@ class LeaveOut:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `total` over units, sqrt(n) times their sd (ddof 1); not a number for one unit."""
-        return _standard_error(self.elpd)
+        """Standard error of `total`, the units of a family taken together; not a number for one family."""
+        return _standard_error(self.elpd, self.families)
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -82,7 +85,8 @@ class LeaveOutRow:
     elpd, elpd_error : float
         Total and its standard error.
     difference, difference_error : float
-        Total minus the best total, and the standard error of it from the differences unit by unit; zero for the best.
+        Total minus the best total, and the standard error of it from the differences, those of a family taken
+        together; zero for the best.
     p_loo : float
         Effective number of parameters.
     n_units, n_refitted, n_doubtful : int
@@ -159,6 +163,7 @@ def leave_out(
     return LeaveOut(
         unit=unit,
         labels=tuple(labels[i] for i in kept),
+        families=np.array([data.families[members[i][0]] for i in kept], dtype=np.int64),
         elpd=elpd,
         pareto_k=pareto_k,
         refitted=refitted,
@@ -170,8 +175,10 @@ def leave_out(
 def compare_leave_out(found: Mapping[str, LeaveOut]) -> tuple[LeaveOutRow, ...]:
     """Compare models of the same data by their predictive density, best first.
 
-    The standard error of a difference comes from the differences d_i of single units, sqrt(n var(d_i)) with the sample
-    variance (ddof 1): the units are the same, and what is hard to predict is so for both models.
+    The standard error of a difference comes from the differences d_i of single units, since what is hard to predict is
+    so for both models. Units of one family are dependent, so that their sums count:
+    sqrt(F / (F - 1) sum_f (sum_{i in f} (d_i - mean d))^2) over F families, which is sqrt(n var(d_i)) with the sample
+    variance where every unit is a family of its own.
 
     With few units it is not to be relied on: for small n, for models that predict alike (a difference of less than
     about four), and where models are misspecified, the error of the difference is skewed and this standard error
@@ -196,8 +203,8 @@ def compare_leave_out(found: Mapping[str, LeaveOut]) -> tuple[LeaveOutRow, ...]:
     References
     ----------
     Vehtari, Gelman and Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
-    Stat. Comput. 27, section 5.2; Sivula et al. (2020), Uncertainty in Bayesian leave-one-out cross-validation based
-    model comparison, arXiv 2008.10296.
+    Stat. Comput. 27, section 5.2; sums by cluster: Liang and Zeger (1986), Biometrika 73; Sivula et al. (2020),
+    Uncertainty in Bayesian leave-one-out cross-validation based model comparison, arXiv 2008.10296.
     """
     if not found:
         raise ValueError("no results to compare")
@@ -211,7 +218,7 @@ def compare_leave_out(found: Mapping[str, LeaveOut]) -> tuple[LeaveOutRow, ...]:
             elpd=result.total,
             elpd_error=result.standard_error,
             difference=float((result.elpd - best.elpd).sum()),
-            difference_error=0.0 if result is best else _standard_error(result.elpd - best.elpd),
+            difference_error=0.0 if result is best else _standard_error(result.elpd - best.elpd, best.families),
             p_loo=result.p_loo,
             n_units=len(result.labels),
             n_refitted=int(result.refitted.sum()),
@@ -251,6 +258,7 @@ def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> 
     return float(special.logsumexp(log_density) - np.log(draws.n_draws))
 
 
-def _standard_error(pointwise: FloatArray) -> float:
-    n = len(pointwise)
-    return float(np.sqrt(n * pointwise.var(ddof=1))) if n > 1 else float("nan")
+def _standard_error(pointwise: FloatArray, families: IntArray) -> float:
+    codes = np.unique(families, return_inverse=True)[1]
+    sums = np.bincount(codes, weights=pointwise - pointwise.mean())
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())) if len(sums) > 1 else float("nan")

@@ -30,7 +30,6 @@ DISCREPANCIES = {
     "eigenvalue_1": "largest eigenvalue of the correlation matrix",
     "eigenvalue_2": "second eigenvalue of the correlation matrix",
     "eigenvalue_3": "third eigenvalue of the correlation matrix",
-    "first_share": "share of the variance along the first eigenvector",
     "srmr": "root mean square of the correlations left by the best single factor",
     "largest_residual": "largest absolute correlation left by the best single factor",
     "largest_score": "largest absolute z-score",
@@ -195,9 +194,9 @@ def discrepancies(
     Returns
     -------
     dict of str to array of shape (...)
-        Keys are those of `DISCREPANCIES`. Correlations are Pearson's over the models that each two benchmarks share;
-        `first_share` is `eigenvalue_1` over the number of benchmarks. The best single factor has the least sum of
-        squared off-diagonal residuals with loadings in [-1, 1]; with fewer than four benchmarks it mostly leaves none.
+        Keys are those of `DISCREPANCIES`. Correlations are Pearson's over the models that each two benchmarks share.
+        The best single factor has the least sum of squared off-diagonal residuals with loadings in [-1, 1]; with fewer
+        than four benchmarks it mostly leaves none.
         Shares between families are ratios of sums of squares (eta squared), not corrected for chance.
     """
     return _reduced(_pieces(values, families, scale))
@@ -329,7 +328,6 @@ def _between(z: FloatArray, seen: FloatArray, families: IntArray) -> FloatArray:
 def _reduced(pieces: dict[str, FloatArray]) -> dict[str, FloatArray]:
     eigenvalues, k = pieces["eigenvalues"], pieces["eigenvalues"].shape[-1]
     found = {f"eigenvalue_{i + 1}": eigenvalues[..., i] for i in range(min(3, k))}
-    found["first_share"] = eigenvalues[..., 0] / k
     found["srmr"] = np.sqrt((pieces["largest_residual"] ** 2).sum((-2, -1)) / (k * (k - 1)))
     found |= {name: pieces[name].max((-2, -1)) for name in _OF_CELLS}
     found |= {name: pieces[name].max(-1) for name in _OF_COLUMNS if name in pieces}

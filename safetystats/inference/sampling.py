@@ -80,7 +80,8 @@ def draw_posterior(
     -------
     DataTree
         Groups `posterior` (rho, total_sd, icc, intercept over benchmark; capability_icc; theta over model; with further
-        factors `further` over benchmark and factor; dims chain and draw first) and `sample_stats`.
+        factors `further` over benchmark and factor; where missing cells are variables `missing` over cell, row by row;
+        dims chain and draw first) and `sample_stats`.
 
     Raises
     ------
@@ -118,6 +119,7 @@ def draw_posterior(
         if not data.complete:
             cells = drawn["missing"].to_numpy()[..., : int((~np.isfinite(data.values)).sum())]
             missing = cells.reshape(-1, cells.shape[-1])
+            posterior["missing"] = (("chain", "draw", "cell"), cells)
         flat = draw_capability(draws_of(posterior), data, np.random.default_rng([seed, 1]), missing)
         theta = flat.reshape(*found["rho"][1].shape[:2], n)
     else:

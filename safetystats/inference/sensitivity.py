@@ -16,7 +16,7 @@ from safetystats.inference.marginal import family_log_likelihood, log_prior_term
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.specs import FactorPriors
 
-Diagnosis = Literal["none", "prior-data conflict", "strong prior or weak likelihood"]
+Diagnosis = Literal["none", "not applicable", "prior-data conflict", "strong prior or weak likelihood"]
 
 LIKELIHOOD = "likelihood"
 THRESHOLD = 0.05
@@ -35,10 +35,12 @@ class Sensitivity:
         What was looked at.
     value : float
         Change of the quantity's posterior (cumulative Jensen-Shannon distance) per doubling of the component's power.
+        Not a number for a uniform prior, which is the same when raised to a power.
     diagnosis : str
         By the rule of Kallioinen et al.: "none" where a prior's value is below 0.05, else "prior-data conflict" where
         the likelihood's value is at least 0.05 as well, else "strong prior or weak likelihood". For the likelihood
-        itself "none", or "strong prior or weak likelihood" where its value is below 0.05.
+        itself "none", or "strong prior or weak likelihood" where its value is below 0.05. "not applicable" for a
+        uniform prior.
     """
 
     component: str
@@ -101,8 +103,8 @@ def power_scaling(
     )
     found: dict[str, FloatArray] = {}
     for name, term in components.items():
-        if np.ptp(term) == 0:  # the weights of a constant are equal, and ArviZ has no tail to smooth
-            found[name] = np.zeros(len(names))
+        if np.ptp(term) == 0:  # a uniform prior
+            found[name] = np.full(len(names), np.nan)
         else:
             found[name] = az.psense(tree, group="prior", group_var_names=name)["value"].to_numpy()
     return tuple(
@@ -120,6 +122,8 @@ def power_scaling(
 def _diagnosis(component: str, value: float, likelihood: float) -> Diagnosis:
     if component == LIKELIHOOD:
         return "none" if likelihood >= THRESHOLD else "strong prior or weak likelihood"
+    if np.isnan(value):
+        return "not applicable"
     if value < THRESHOLD:
         return "none"
     return "prior-data conflict" if likelihood >= THRESHOLD else "strong prior or weak likelihood"

@@ -113,7 +113,7 @@ def render_document(analysis: Analysis, results: Mapping[str, Value], figures: M
 
 
 def summary_lines(analysis: Analysis, results: Results) -> list[str]:
-    """Return the six lines that stand first in the report and are printed at the end of a run, as Markdown."""
+    """Return the lines that stand first in the report and are printed at the end of a run, as Markdown."""
     quoter = _quoter(analysis, results)
     q, classes = quoter, analysis.plan.table.classes
     per_class = numbers.join_words([f"{q.num(f'models.{c}', 0)} {escape(c)}" for c in classes])
@@ -131,6 +131,7 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
             if q.number(f"mechanical_settled.{c}")
             else ""
         )
+        + f"; {q.num(f'verdicts_differ.{c}', 0)} would differ under the joint posterior"
         for c in classes
     )
     largest = "; ".join(
@@ -164,8 +165,18 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         f"({', '.join(sorted({escape(check.fit) for check in failed(list(analysis.checks))}))}); verdicts that rest on "
         f"these fits are withheld. {warned}"
         if wrong
-        else f"Checks: all {q.num('checks', 0)} passed. {warned}"
+        else f"Computation: all {q.num('checks', 0)} limits met. {warned}"
     )
+    unusual = [
+        f"{q.num(f'predictive_unusual.{c}.posterior', 0)} of {q.num(f'predictive.{c}.posterior', 0)} ({escape(c)})"
+        for c in classes
+        if q.number(f"predictive.{c}.posterior")
+    ]
+    if unusual:
+        lines.append(
+            f"Model: {numbers.join_words(unusual)} quantities of the capability scores are unusual under the fitted "
+            "model; verdicts are conditional on it."
+        )
     return lines
 
 
@@ -303,6 +314,7 @@ def _checks_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
         "unusual": unusual,
         "boundary_count": len(tables["boundary_cases"]),
         "compared": bool(plan.compared),
+        "compared_further": any(other.further != "none" for other in plan.compared.values()),
         "exact_refits": plan.study.scrutiny.exact_refits,
         "has_grid": bool((tables["prior_sensitivity"]["how"] == "other prior").any()),
         "absent": {c: report_checks.absent_specs(analysis, c) for c in classes},

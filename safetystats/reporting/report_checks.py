@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from safetystats.inference.sensitivity import LIKELIHOOD
@@ -66,7 +67,8 @@ def estimand_tables(analysis: Analysis, names: Names) -> str:
     head += [words + ("" if name in _POINTS else f" {interval_head(level)}") for name, words in _ESTIMANDS.items()]
     parts = []
     for label in analysis.plan.table.classes:
-        own = frame[(frame["model_class"] == label) & (frame["mode"] == "cut")]
+        joint = frame["estimand"] == "fixed_set_correlation"
+        own = frame[(frame["model_class"] == label) & (frame["mode"] == np.where(joint, "joint", "cut"))]
         rows = []
         for (_, benchmark), group in own.groupby(["area", "benchmark"], sort=True):
             by_name = {str(r["estimand"]): r for r in group.to_dict("records")}
@@ -77,7 +79,8 @@ def estimand_tables(analysis: Analysis, names: Names) -> str:
             continue
         caption = (
             f"Estimands beside ρ, class {escape(label)}: posterior mean and, where it stands, equal-tailed interval "
-            "from the cut posterior. Slope in native units of the aligned score per standard deviation of capability; "
+            "from the cut posterior, of the correlation over these models from the joint one. Slope in native units of "
+            "the aligned score per standard deviation of capability; "
             "an en dash where a quantity is not defined, as without item counts."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
@@ -171,8 +174,8 @@ def spec_tables(analysis: Analysis) -> str:
     """Return one table per class of the leave-one-out densities of all specs, best first."""
     frame = analysis.tables["spec_comparison"]
     head = [
-        "Left out", "Spec", "elpd", "SE", "Difference from the best", "SE", "Effective parameters", "Units", "Refitted",
-        "Not reliable",
+        "Left out", "Spec", "elpd", "SE", "Difference from the best", "SE", "Effective parameters", "Parameters",
+        "Units", "Refitted", "Not reliable",
     ]  # fmt: skip
     parts = []
     for label in analysis.plan.table.classes:
@@ -181,13 +184,14 @@ def spec_tables(analysis: Analysis) -> str:
             [
                 _UNITS.get(str(r["unit"]), escape(str(r["unit"]))), spec_title(analysis, str(r["spec"])),
                 *(number_text(float(r[c]), 1) for c in _DENSITIES),
-                *(number_text(float(r[c]), 0) for c in ("n_units", "n_refitted", "n_doubtful")),
+                *(number_text(float(r[c]), 0) for c in ("n_parameters", "n_units", "n_refitted", "n_doubtful")),
             ]
             for r in own.to_dict("records")
         ]  # fmt: skip
         caption = (
             f"Leave-one-out predictive densities (elpd) of the capability benchmarks, class {escape(label)}, with "
-            "standard errors (SE) over units. The numbers of refitted and of unreliable units are of all units of the "
+            "standard errors (SE), units of one family taken together. The numbers of refitted and of unreliable units "
+            "are of all units of the "
             "spec; densities of different units are not to be compared."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(2, len(head))))
@@ -209,6 +213,9 @@ def power_table(analysis: Analysis, names: Names) -> str:
     own = frame[(frame["how"] == "power scaling") & (frame["prior"] != LIKELIHOOD)]
     rows = []
     for (label, prior), group in own.groupby(["model_class", "prior"], sort=False):
+        if group["value"].isna().all():
+            rows.append([escape(str(label)), prior_name(str(prior)), str(len(group)), *[ABSENT] * 4])
+            continue
         largest = group.loc[group["value"].astype(float).idxmax()]
         benchmark = str(largest["benchmark"])
         rows.append(
@@ -223,7 +230,10 @@ def power_table(analysis: Analysis, names: Names) -> str:
         "Class", "Prior of", "Correlations", "Prior-data conflict", "Strong prior or weak likelihood",
         "Largest sensitivity", "Of",
     ]  # fmt: skip
-    caption = "Power scaling of the priors: how many of the correlations are flagged, and the largest sensitivity."
+    caption = (
+        "Power scaling of the priors: how many of the correlations are flagged, and the largest sensitivity. An en "
+        "dash: a uniform prior is the same when raised to a power, so that this says nothing of it."
+    )
     return table_markdown(head, rows, caption=caption, numeric=(2, 3, 4, 5))
 
 
@@ -251,7 +261,8 @@ def alternatives_table(analysis: Analysis, names: Names) -> str:
     ]  # fmt: skip
     caption = (
         "Fits with other priors: largest change of a posterior mean, of ρ of the safety benchmarks (cut posterior) and "
-        "of the loadings of the capability benchmarks, and the number of verdicts that change."
+        "of the loadings of the capability benchmarks, and the number of verdicts that change by more than Monte Carlo "
+        "error."
     )
     return table_markdown(head, rows, caption=caption, numeric=(4, 6, 7))
 

@@ -12,7 +12,7 @@ from safetystats.inference.hierarchy import shrink
 from safetystats.inference.predictive import UNUSUAL
 from safetystats.inference.sensitivity import LIKELIHOOD, THRESHOLD
 from safetystats.scores.n_factors import count_factors
-from safetystats.summaries import scrutiny
+from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.estimands import MOST_UNDEFINED
 from safetystats.summaries.posterior import verdict_of
@@ -35,7 +35,10 @@ KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "boundary_cases": (("model_class", "benchmark", "what"), ("value", "limit")),
     "spec_comparison": (
         ("model_class", "unit", "spec"),
-        ("elpd", "elpd_error", "difference", "difference_error", "p_loo", "n_units", "n_refitted", "n_doubtful"),
+        (
+            "elpd", "elpd_error", "difference", "difference_error", "p_loo", "n_parameters", "n_units", "n_refitted",
+            "n_doubtful",
+        ),
     ),
     "shrunken_correlations": (
         ("model_class", "unit", "name"), ("mean", "lower", "upper", "verdict", "n_benchmarks"),
@@ -87,7 +90,7 @@ def _settings(analysis: Analysis) -> dict[str, Value]:
         "factor_quantile": factors["quantile"].default,
         "factor_icc": factors["icc"].default,
         "check_draws": scrutiny.MOST_DRAWS,
-        "grid_draws": scrutiny.GRID_DRAWS,
+        "grid_draws": priors.GRID_DRAWS,
         "unusual_tail": UNUSUAL,
         "power_threshold": THRESHOLD,
         "loo_difference": LOO_DIFFERENCE,
@@ -143,6 +146,7 @@ def _specs(label: str, frame: pd.DataFrame, own: str) -> dict[str, Value]:
             f"loo_units.{stem}": int(rows["n_units"].iloc[0]),
             f"loo_best.{stem}": str(rows["spec"].iloc[0]),
             f"loo_apart.{stem}": int(_apart(rows).sum()),
+            f"loo_beyond.{stem}": int((rows["p_loo"].astype(float) > rows["n_parameters"].astype(float)).sum()),
         }
         place = int(np.flatnonzero(rows["spec"] == own)[0])
         found |= {
@@ -170,7 +174,7 @@ def _apart(rows: pd.DataFrame) -> pd.Series:
 def _power(label: str, frame: pd.DataFrame, stated: Mapping[str, str]) -> dict[str, Value]:
     """What power scaling flags; the likelihood of the capability benchmarks says little of a safety benchmark."""
     rows = frame[frame["how"] == "power scaling"]
-    priors = rows[rows["prior"] != LIKELIHOOD]
+    priors = rows[(rows["prior"] != LIKELIHOOD) & rows["value"].notna()]
     weak = rows[(rows["prior"] == LIKELIHOOD) & (rows["diagnosis"] != "none") & ~rows["benchmark"].isin(set(stated))]
     flagged = priors[priors["diagnosis"] != "none"]
     found: dict[str, Value] = {
@@ -256,7 +260,7 @@ def _estimands(label: str, frame: pd.DataFrame, cut: pd.DataFrame) -> dict[str, 
             f"reliability_smallest_of.{label}": str(reliability.idxmin()),
         }
     found[f"all_error.{label}"] = int((mean_of("p_all_error") > MOST_UNDEFINED).sum())
-    fixed = own[own["estimand"] == "fixed_set_correlation"]
+    fixed = frame[(frame["mode"] == "joint") & (frame["estimand"] == "fixed_set_correlation")]
     width = (fixed["upper"].astype(float) - fixed["lower"].astype(float)).dropna()
     if len(width):
         found[f"fixed_set_width.{label}"] = float(width.median())

@@ -14,7 +14,7 @@ import pandas as pd
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
 from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
-from safetystats.summaries import scrutiny
+from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.plan import Plan as Plan
@@ -205,7 +205,7 @@ def _scrutiny(
         "boundary_cases": scrutiny.boundary_cases(capability),
         "leave_one_out": pointwise,
         "spec_comparison": comparison,
-        "prior_sensitivity": scrutiny.prior_sensitivity(
+        "prior_sensitivity": priors.prior_sensitivity(
             capability, safety, store, study.rope, grid=wanted.prior_grid, report=told.progress
         ),
         "shrunken_correlations": scrutiny.shrunken_correlations(safety, study.level, study.rope),

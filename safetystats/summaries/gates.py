@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import arviz_stats as az
@@ -112,13 +112,15 @@ def _joint_checks(fit: SafetyFit, gates: Gates) -> list[Check]:
     trusted = np.array([name not in refitted for name in names])
     checks = []
     if trusted.any():
-        what = "weights that turn the cut into the joint posterior"
-        checks += [
-            _extreme(f"joint/{label}", "pareto_k", pareto_k[trusted], names[trusted], gates.pareto_k, largest=True,
-                     what=what),
-            _extreme(f"joint/{label}", "effective_draws", effective[trusted], names[trusted], gates.ess, largest=False,
-                     what=what),
-        ]  # fmt: skip
+        # Beyond these limits a fit samples the joint model, so that they choose a way and are nothing to be passed; a
+        # fit that was made otherwise is not trusted.
+        what = "weights that turn the cut into the joint posterior, which decide where it is sampled instead"
+        for name, values, limit, largest in (
+            ("pareto_k", pareto_k, gates.pareto_k, True),
+            ("effective_draws", effective, gates.ess, False),
+        ):
+            found = _extreme(f"joint/{label}", name, values[trusted], names[trusted], limit, largest=largest, what=what)
+            checks.append(found if found.outcome == "fail" else replace(found, outcome="not_applicable"))
     for name in refitted:
         row = fit.draws["refit"].to_dataset().sel(benchmark=name)
         r_hat, ess, divergences = float(row["r_hat"]), float(row["ess"]), int(row["divergences"])

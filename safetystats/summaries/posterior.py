@@ -219,3 +219,8 @@ def _stack(values: xr.DataArray, dim: str) -> FloatArray:
 
 def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=list(TABLES["posterior_correlations"]))
+
+
+def verdict_shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
+    """Return the shares of draws above the limit, below minus the limit, and between them."""
+    return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())

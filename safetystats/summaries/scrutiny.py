@@ -11,28 +11,24 @@ import pandas as pd
 from safetystats.errors import DataError
 from safetystats.inference.arrays import FloatArray, GraphKind
 from safetystats.inference.boundary import boundary_warnings
-from safetystats.inference.cut import cut_posterior
+from safetystats.inference.fisher_z import data_moments
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability
 from safetystats.inference.hierarchy import estimate_covariance, shrink
 from safetystats.inference.loo import LeaveOut, Unit, compare_leave_out, leave_out
 from safetystats.inference.parameters import FactorDraws
 from safetystats.inference.predictive import NativeScale, predictive_check, prior_draws
-from safetystats.inference.problems import family_codes, kinds_for, noise_of, structure_of
-from safetystats.inference.sensitivity import power_scaling
+from safetystats.inference.problems import kinds_for, structure_of
 from safetystats.inference.store import FitStore
 from safetystats.inference.streams import Report, seed_for
 from safetystats.scores.n_factors import count_factors
 from safetystats.specs import FactorSpec, Rope, Scrutiny
 from safetystats.summaries.gates import Check, Outcome
 from safetystats.summaries.glossary import TABLES, conform
-from safetystats.summaries.posterior import Verdict, verdict_of
+from safetystats.summaries.posterior import verdict_of, verdict_shares
 from safetystats.tables.table import ScoreTable
 
 MOST_DRAWS = 2000
 """Draws used for prediction and leave-one-out: their Monte Carlo error is far below what is told apart."""
-GRID_DRAWS = 500
-"""Draws of capability that the cut posterior under another prior is computed from."""
-_NEARLY_ONE = 1 - 1e-9
 UNITS: tuple[Unit, ...] = ("model", "family")
 
 
@@ -180,7 +176,13 @@ def leave_out_tables(
                     )
                 ]  # fmt: skip
             comparison += [
-                {"model_class": label, "unit": unit, "spec": row.name, "note": ""}
+                {
+                    "model_class": label,
+                    "unit": unit,
+                    "spec": row.name,
+                    "note": "",
+                    "n_parameters": n_parameters(every[row.name]),
+                }
                 | {k: v for k, v in asdict(row).items() if k != "name"}
                 for row in compare_leave_out(found)
             ]
@@ -190,6 +192,13 @@ def leave_out_tables(
                 if c == label and isinstance(reason, str)
             ]
     return conform("leave_one_out", pd.DataFrame(pointwise)), conform("spec_comparison", pd.DataFrame(comparison))
+
+
+def n_parameters(fit: CapabilityFit) -> int:
+    """Return how many parameters a factor model has once capability, factors and family effects are integrated out."""
+    spec, k = fit.spec, len(fit.benchmarks)
+    further = int(structure_of(fit.table, fit.benchmarks, spec).pattern.sum())
+    return k * (4 if spec.families else 3) + further + int(spec.families)
 
 
 def scrutiny_checks(
@@ -231,105 +240,10 @@ def scrutiny_checks(
     return checks
 
 
-def prior_sensitivity(
-    fits: Mapping[str, CapabilityFit],
-    safety: Mapping[str, SafetyFit],
-    store: FitStore,
-    rope: Rope,
-    *,
-    grid: bool,
-    report: Report | None,
-) -> pd.DataFrame:
-    """Return how far every correlation follows the priors: by power scaling, and by fits with other priors.
-
-    Parameters
-    ----------
-    fits, safety : mapping of str to CapabilityFit, SafetyFit
-        By class.
-    store : FitStore
-    rope : Rope
-        For the verdicts under other priors.
-    grid : bool
-        Whether to repeat the fit with the spec's alternatives.
-    report : callable or None
-
-    Returns
-    -------
-    DataFrame
-        Table `prior_sensitivity`: for `how` "power scaling" the sensitivity in `value` with its `diagnosis`; for
-        "other prior" the posterior mean, its change from the stated prior, and the verdict of the cut posterior.
-    """
-    rows = _power_scaling(fits, safety)
-    if grid:
-        for label, fit in fits.items():
-            rows += _other_priors(fit, safety[label], store, rope, report)
-    return conform("prior_sensitivity", pd.DataFrame(rows))
-
-
-def _power_scaling(fits: Mapping[str, CapabilityFit], safety: Mapping[str, SafetyFit]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for label, fit in fits.items():
-        rho = safety[label].draws["cut"].to_dataset()["rho"]
-        extra = {
-            name: rho.sel(benchmark=name).to_numpy().ravel().astype(np.float64) for name in safety[label].benchmarks
-        }
-        anchors = np.ones(len(fit.benchmarks), dtype=bool)
-        found = power_scaling(fit.parameters, fit.data, fit.spec.priors, anchors, fit.benchmarks, extra)
-        rows += [
-            {"model_class": label, "how": "power scaling", "prior": row.component, "alternative": "",
-             "benchmark": row.quantity, "value": row.value, "mean": np.nan, "change": np.nan, "verdict": "",
-             "diagnosis": row.diagnosis}
-            for row in found
-        ]  # fmt: skip
-    return rows
-
-
-def _other_priors(
-    fit: CapabilityFit, safety: SafetyFit, store: FitStore, rope: Rope, report: Report | None
-) -> list[dict[str, object]]:
-    """Return means, changes and verdicts of one class under every alternative prior."""
-    stated, _ = _correlations_under(fit, fit.spec, safety.benchmarks, rope)
-    rows: list[dict[str, object]] = []
-    for other in fit.spec.alternatives:
-        spec = fit.spec.with_prior(other)
-        again = fit
-        if other.prior != "loading":  # the prior of safety benchmarks does not touch capability
-            again = fit_capability(fit.table, spec, fit.seed, fit.kind, store, report)
-        means, verdicts = _correlations_under(again, spec, safety.benchmarks, rope)
-        rows += [
-            {"model_class": fit.model_class, "how": "other prior", "prior": other.prior, "alternative": other.label,
-             "benchmark": name, "value": np.nan, "mean": mean, "change": mean - stated[name],
-             "verdict": verdicts.get(name, ""), "diagnosis": ""}
-            for name, mean in means.items()
-        ]  # fmt: skip
-    return rows
-
-
-def _correlations_under(
-    fit: CapabilityFit, spec: FactorSpec, benchmarks: list[str], rope: Rope
-) -> tuple[dict[str, float], dict[str, Verdict]]:
-    """Return posterior means of all loadings and of rho of the safety benchmarks (cut), and the verdicts of these."""
-    table = fit.table
-    means = dict(zip(fit.benchmarks, fit.parameters.rho.mean(axis=0).tolist(), strict=True))
-    theta = fit.theta[:: max(1, len(fit.theta) // GRID_DRAWS)]
-    noise = noise_of(table, benchmarks, spec)
-    rngs = [np.random.default_rng(seed_for(fit.seed, "other priors", fit.model_class, name)) for name in benchmarks]
-    found = cut_posterior(
-        table.matrix(benchmarks), theta, family_codes(table), spec.priors, spec.cut, rngs,
-        noise=noise if noise.any() else None, families_matter=spec.families,
-    )  # fmt: skip
-    verdicts: dict[str, Verdict] = {}
-    for name, draws in zip(benchmarks, found, strict=True):
-        if draws is None:
-            continue
-        means[name] = float(draws.rho.mean())
-        high, low, near = _shares(draws.rho, rope)
-        verdicts[name] = verdict_of(high, low, near, rope.probability)
-    return means, verdicts
-
-
 def shrunken_correlations(safety: Mapping[str, SafetyFit], level: float, rope: Rope) -> pd.DataFrame:
     """Return the safety correlations of a class shrunk towards their areas, and those of the areas (cut posterior).
+
+    The prior that each correlation had by itself is divided out: the layer has a prior of its own.
 
     Parameters
     ----------
@@ -351,13 +265,11 @@ def shrunken_correlations(safety: Mapping[str, SafetyFit], level: float, rope: R
             continue
         table, seed = fit.capability.table, fit.capability.seed
         rho = fit.draws["cut"]["rho"].to_numpy().reshape(len(names), -1).astype(np.float64)
-        z = np.arctanh(np.clip(rho, -_NEARLY_ONE, _NEARLY_ONE))
+        z, error = data_moments(rho, fit.capability.spec.priors.loading)
         codes, areas = pd.factorize(table.benchmarks.loc[names, "area"])
-        covariance = estimate_covariance(
-            z.mean(axis=1), z.std(axis=1), table.matrix(names), fit.capability.theta.mean(axis=0)
-        )
+        covariance = estimate_covariance(z, error, table.matrix(names), fit.capability.theta.mean(axis=0))
         rng = np.random.default_rng(seed_for(seed, "shrinkage", label))
-        drawn = shrink(z.mean(axis=1), covariance, codes.astype(np.int64), rng)
+        drawn = shrink(z, covariance, codes.astype(np.int64), rng)
         parts: list[tuple[str, str, str, int, FloatArray]] = [("overall", "all", "", len(names), drawn.mu)]
         parts += [
             ("area", str(area), str(area), int((codes == place).sum()), drawn.mu_area[:, place])
@@ -369,15 +281,10 @@ def shrunken_correlations(safety: Mapping[str, SafetyFit], level: float, rope: R
         for unit, name, area, count, draws in parts:
             values = np.tanh(draws)
             lower, upper = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
-            high, low, near = _shares(values, rope)
+            high, low, near = verdict_shares(values, rope)
             rows.append(
                 {"model_class": label, "unit": unit, "name": name, "area": area, "n_benchmarks": count,
                  "mean": values.mean(), "lower": lower, "upper": upper, "level": level, "p_entangled": high,
                  "p_distinct": near, "p_inverse": low, "verdict": verdict_of(high, low, near, rope.probability)}
             )  # fmt: skip
     return conform("shrunken_correlations", pd.DataFrame(rows, columns=list(TABLES["shrunken_correlations"])))
-
-
-def _shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
-    """Return the shares of draws above the limit, below minus the limit, and between them."""
-    return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())

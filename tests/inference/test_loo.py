@@ -230,6 +230,7 @@ def result(elpd: list[float], labels: str = "abcd", **changes: object) -> LeaveO
     plain = LeaveOut(
         unit="family",
         labels=tuple(labels),
+        families=np.arange(n),
         elpd=np.array(elpd),
         pareto_k=np.full(n, 0.2),
         refitted=np.zeros(n, dtype=bool),
@@ -293,3 +294,15 @@ def test_comparison_refuses_what_cannot_be_compared() -> None:
 
 def test_one_unit_has_no_standard_error() -> None:
     assert np.isnan(result([-1.0], labels="a").standard_error)
+    assert np.isnan(result([-1.0, -2.0], labels="ab", families=np.zeros(2, dtype=int)).standard_error)
+
+
+def test_relatives_count_together_in_standard_errors() -> None:
+    """The error of a total over clusters, as statsmodels gives it for the mean (CR1 with one regressor)."""
+    rng = np.random.default_rng(8)
+    families = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6])
+    elpd = -10 + rng.normal(size=6)[families] + rng.normal(size=21)
+    found = result(elpd.tolist(), labels="abcdefghijklmnopqrstu", families=families).standard_error
+    assert found > 1.5 * np.sqrt(21 * elpd.var(ddof=1))  # the shared part has the same sign within a family
+    sums = np.array([(elpd - elpd.mean())[families == f].sum() for f in range(6)])
+    assert found == pytest.approx(np.sqrt(6 * (sums**2).mean() * 6 / 5))

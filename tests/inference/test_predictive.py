@@ -205,7 +205,6 @@ def test_discrepancies_follow_their_definitions() -> None:
     eigenvalues = np.sort(np.linalg.eigvalsh(r))[::-1]
     for i in range(3):
         assert found[f"eigenvalue_{i + 1}"] == pytest.approx(eigenvalues[i], abs=EXACT)
-    assert found["first_share"] == pytest.approx(eigenvalues[0] / 5, abs=EXACT)
 
     off = ~np.eye(5, dtype=bool)
     best = minimize(
@@ -366,8 +365,7 @@ def test_the_prior_predictive_check_takes_draws_of_the_prior() -> None:
     values = z_scored(replicate(fixed([0.99] * 6, 1), families, np.zeros((40, 6)), np.random.default_rng(17))[0])
     draws = prior_draws(priors(), 6, np.ones(6, dtype=bool), 500, np.random.default_rng(18))
     rows = check(values, draws, families, noise=0.01)
-    assert rows["first_share"].tail_probability < 0.01  # so strong a factor is rare under this prior
-    assert rows["eigenvalue_1"].tail_probability == rows["first_share"].tail_probability
+    assert rows["eigenvalue_1"].tail_probability < 0.01  # so strong a factor is rare under this prior
 
 
 def test_boundary_cases_are_named_with_their_numbers() -> None:

@@ -13,7 +13,7 @@ from safetystats.inference.fits import CapabilityFit, SafetyFit
 from safetystats.inference.sampling import CompiledFactor, compile_factor
 from safetystats.inference.store import FitStore
 from safetystats.specs import QUICK, BetaPrior, FactorSpec, PriorAlternative, Rope, Scrutiny
-from safetystats.summaries import scrutiny
+from safetystats.summaries import priors, scrutiny
 
 SAME = PriorAlternative(prior="icc", label="the same", value=default_spec().priors.icc)
 NARROW = PriorAlternative(prior="loading", label="at zero", value=BetaPrior(family="beta", alpha=400.0, beta=400.0))
@@ -77,7 +77,7 @@ def test_leave_one_out_adds_up_and_is_exact_where_asked(fits: tuple[CapabilityFi
 
 
 def test_prior_grid_moves_what_the_prior_decides(fits: tuple[CapabilityFit, SafetyFit], folder: Path) -> None:
-    found = scrutiny.prior_sensitivity(
+    found = priors.prior_sensitivity(
         {"base": fits[0]}, {"base": fits[1]}, FitStore(root=folder), Rope(), grid=True, report=None
     )
     other = found[found["how"] == "other prior"].set_index(["alternative", "benchmark"])
@@ -90,7 +90,7 @@ def test_prior_grid_moves_what_the_prior_decides(fits: tuple[CapabilityFit, Safe
     scaled = found[found["how"] == "power scaling"]
     assert set(scaled["prior"]) >= {"likelihood", "capability_loading", "icc", "capability_icc"}
     assert set(scaled["benchmark"]) == {*fits[0].benchmarks, *safety}
-    without = scrutiny.prior_sensitivity(
+    without = priors.prior_sensitivity(
         {"base": fits[0]}, {"base": fits[1]}, FitStore(root=folder), Rope(), grid=False, report=None
     )
     assert set(without["how"]) == {"power scaling"}

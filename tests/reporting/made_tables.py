@@ -101,7 +101,7 @@ def spec_comparison(label: str, own: str, best: str = "k-factor") -> pd.DataFram
     order = [best, *(name for name in (own, "one-factor", "k-factor") if name != best)]
     rows = [
         {"model_class": label, "unit": unit, "spec": name, "elpd": -200.0 - 8 * place, "elpd_error": 12.0,
-         "difference": -8.0 * place, "difference_error": 2.5 * place, "p_loo": 15.0, "n_units": 20,
+         "difference": -8.0 * place, "difference_error": 2.5 * place, "p_loo": 15.0, "n_parameters": 12, "n_units": 20,
          "n_refitted": 1 if unit == "family" else 0, "n_doubtful": 0, "note": ""}
         for unit in ("model", "family")
         for place, name in enumerate(order)

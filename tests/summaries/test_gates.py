@@ -50,6 +50,8 @@ def test_good_fits_pass_everything() -> None:
         "r_hat", "ess_bulk", "ess_tail", "divergences", "e_bfmi", "one_mode",
     }  # fmt: skip
     assert names_of(safety_checks(fit)) == {"r_hat", "ess", "candidates", "pareto_k", "effective_draws"}
+    ways = [c for c in checks if c.check in ("pareto_k", "effective_draws")]
+    assert {c.outcome for c in ways} == {"not_applicable"}  # they choose how the joint posterior is computed
     assert verdicts(fit, checks) == {"cut": "entangled", "joint": "entangled"}
 
 
