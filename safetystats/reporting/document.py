@@ -158,15 +158,6 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         )
     else:
         lines.append(f"Classes: one ({escape(classes[0])}); no comparison.")
-    wrong = q.number("checks_failed")
-    warned = f"The audit of the scores has {q.count('audit.error', 'error')} and {q.count('audit.warning', 'warning')}."
-    lines.append(
-        f"Checks: {q.num('checks_failed', 0)} of {q.num('checks', 0)} failed "
-        f"({', '.join(sorted({escape(check.fit) for check in failed(list(analysis.checks))}))}); verdicts that rest on "
-        f"these fits are withheld. {warned}"
-        if wrong
-        else f"Computation: all {q.num('checks', 0)} limits met. {warned}"
-    )
     unusual = [
         f"{q.num(f'predictive_unusual.{c}.posterior', 0)} of {q.num(f'predictive.{c}.posterior', 0)} ({escape(c)})"
         for c in classes
@@ -177,6 +168,15 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
             f"Model: {numbers.join_words(unusual)} quantities of the capability scores are unusual under the fitted "
             "model; verdicts are conditional on it."
         )
+    wrong = q.number("checks_failed")
+    warned = f"The audit of the scores has {q.count('audit.error', 'error')} and {q.count('audit.warning', 'warning')}."
+    lines.append(
+        f"Checks: {q.num('checks_failed', 0)} of {q.num('checks', 0)} failed "
+        f"({', '.join(sorted({escape(check.fit) for check in failed(list(analysis.checks))}))}); verdicts that rest on "
+        f"these fits are withheld. {warned}"
+        if wrong
+        else f"Computation: all {q.num('checks', 0)} limits met. {warned}"
+    )
     return lines
 
 

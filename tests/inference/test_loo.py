@@ -172,7 +172,7 @@ def one_benchmark(n: int) -> tuple[FactorDraws, FactorData]:
         intercept=alpha,
         further=np.zeros((N_DRAWS, 1, 0)),
     )
-    return draws, FactorData(values=y, families=np.zeros(n, dtype=np.int64), noise=np.zeros((n, 1)))
+    return draws, FactorData(values=y, families=np.arange(n), noise=np.zeros((n, 1)))
 
 
 def test_effective_parameters_and_standard_error_of_a_normal_mean() -> None:

@@ -111,7 +111,7 @@ def test_values_are_those_of_the_scaled_posteriors(mu: float) -> None:
 
 
 def test_each_quantity_follows_its_own_prior() -> None:
-    """rho depends on its prior alone and alpha not on that of rho; s does not vary, so its prior cannot matter."""
+    """rho depends on its prior alone and alpha not on that of rho; of a constant prior: nothing."""
     y = np.random.default_rng(34).normal(size=10)
     stated = priors()
     draws, data = fit(y, stated)
@@ -129,7 +129,9 @@ def test_each_quantity_follows_its_own_prior() -> None:
     assert rows["capability_loading", "alpha"].value < noise
     assert rows["capability_loading", "alpha"].diagnosis == "none"
     assert rows["likelihood", "alpha"].diagnosis == "none"
-    assert rows["total_sd", "alpha"].value == rows["total_sd", "b"].value == 0.0
+    for quantity in ("alpha", "b"):
+        assert np.isnan(rows["total_sd", quantity].value)
+        assert rows["total_sd", quantity].diagnosis == "not applicable"
 
 
 def test_a_prior_against_the_data_is_called_a_conflict() -> None:
@@ -159,4 +161,5 @@ def test_only_capability_benchmarks_are_looked_at_unasked() -> None:
     components += ["capability_loading", "loading", "further_loading"]
     assert {row.quantity for row in rows} == {"x", "z"}
     assert sorted(row.component for row in rows) == sorted(components * 2)
-    assert all(np.isfinite(row.value) for row in rows)
+    assert {row.component for row in rows if np.isnan(row.value)} == {"loading"}  # Beta(1, 1)
+    assert {row.component for row in rows if row.diagnosis == "not applicable"} == {"loading"}
