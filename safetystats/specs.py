@@ -1,7 +1,7 @@
 """Specs: what a study asks for and how each analysis is set. TOML chooses and sets; it never defines.
 
-Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults at once, and suggests the
-key that was meant. The JSON of a spec is part of the identity of every fit made with it.
+Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults, and suggests keys.
+The JSON of a spec is part of the identity of every fit made with it.
 """
 
 from __future__ import annotations
@@ -385,8 +385,7 @@ def _fault(kind: type[Spec], file: str, detail: dict[str, Any]) -> Fault:
         )
     if detail["type"] == "missing":
         return Fault(file=file, column=key, expected="a value", got="no such key", remedy=f"Add {key}.")
-    value = detail.get("input")
-    shown = "a section" if isinstance(value, dict) else repr(value)
+    shown = "a section" if isinstance(value := detail.get("input"), dict) else repr(value)
     if isinstance(value, float) and not math.isfinite(value):
         shown = "a number that is not finite"
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

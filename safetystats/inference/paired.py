@@ -44,9 +44,9 @@ import numpy.typing as npt
 from arviz_stats.base import array_stats
 from scipy import special, stats
 
-from safetystats.inference.paired_likelihood import ObjectArray, Side, Spectra, grid_spectra, log_ratios
 from safetystats.inference.cut import CutDraws, cut_posterior, icc_grid
 from safetystats.inference.fits import SafetyFit
+from safetystats.inference.paired_likelihood import ObjectArray, Side, Spectra, grid_spectra, log_ratios
 from safetystats.inference.problems import family_codes, noise_of
 from safetystats.inference.streams import seed_for
 from safetystats.specs import CutPlan, FactorSpec, Gates, PairedPlan
