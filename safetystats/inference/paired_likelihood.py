@@ -22,6 +22,9 @@ ObjectArray = npt.NDArray[np.object_]
 Noise = FloatArray | None
 Rows = tuple[IntArray, IntArray]
 
+CELLS_AT_ONCE = 500
+"""Pairs of kappa whose terms in psi are held in memory at once, some thousand numbers each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Side:
@@ -140,16 +143,18 @@ def log_ratios(a: Side, b: Side, rows_a: Rows, rows_b: Rows, psi: FloatArray, kn
     order = np.argsort(where, kind="stable")
     used, counts = np.unique(where, return_counts=True)
     r_a, r_b = a.residual[rows_a], b.residual[rows_b]
+    members = np.split(order, np.cumsum(counts)[:-1])
     found = np.empty((len(icc), len(psi)))
-    for cell, members in zip(used, np.split(order, np.cumsum(counts)[:-1]), strict=True):
-        correlation = np.outer(known.singular[cell], psi)
+    for start in range(0, len(used), CELLS_AT_ONCE):
+        cells = used[start : start + CELLS_AT_ONCE]
+        correlation = known.singular[cells][:, :, None] * psi
         left_over = 1 - correlation**2
-        u, w = r_a[members] @ known.to_a[cell], r_b[members] @ known.to_b[cell]
-        found[members] = (
-            (u * w) @ (correlation / left_over)
-            - 0.5 * (u**2 + w**2) @ (correlation**2 / left_over)
-            - 0.5 * np.log(left_over).sum(axis=0)
-        )
+        product, square = correlation / left_over, correlation**2 / (2 * left_over)
+        determinant = 0.5 * np.log(left_over).sum(axis=1)
+        for place, cell in enumerate(cells):
+            own = members[start + place]
+            u, w = r_a[own] @ known.to_a[cell], r_b[own] @ known.to_b[cell]
+            found[own] = (u * w) @ product[place] - (u**2 + w**2) @ square[place] - determinant[place]
     return found
 
 
