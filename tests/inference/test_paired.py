@@ -245,7 +245,7 @@ COPIES_EACH = 32
 REPEATED = 12
 """Capability draws for every fixed vector, with as many draws of the parameters each: 12 * 32 * 8 in all."""
 MEAN, SPREAD, ENDS = 0.02, 0.07, 0.05
-"""Of sds of 0.13 to 0.2 with about 1000 effective draws: four errors of a mean, of a sd (relative), of an interval end."""
+"""Of sds of 0.13 to 0.2 with some 1000 effective draws: four errors of a mean, a sd (relative), an interval end."""
 
 
 @pytest.fixture(scope="module")

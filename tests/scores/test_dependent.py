@@ -107,7 +107,7 @@ def test_level_and_coverage_with_partial_pairing(
 def test_the_table_has_one_row_for_each_benchmark() -> None:
     table, _ = simulate_table(
         n_models=14, n_families=5, capability_loadings=[0.9, 0.8, 0.85], safety_correlations=[0.6, 0.0, -0.4], seed=8,
-        pairing=0.8,
+        pairing=0.8, classes=("base", "chat"),
     )  # fmt: skip
     scores = table.scores.copy()
     scores.loc[scores.index[:11], "safety_2"] = np.nan
