@@ -124,7 +124,7 @@ class PairedPlan(Spec):
     """How classes are paired: the prior of (psi + 1) / 2, and draws of capability, each with draws of parameters."""
 
     pairing: BetaPrior = BetaPrior(family="beta", alpha=1.0, beta=1.0, reason="uniform: any correlation is as likely")
-    capability_draws: Annotated[int, Field(ge=20, le=10_000)] = 200
+    capability_draws: Annotated[int, Field(ge=20, le=10_000)] = 300
     draws_each: Annotated[int, Field(ge=16, le=64)] = 32
 
 

@@ -56,8 +56,8 @@ IntArray = npt.NDArray[np.int64]
 
 CANDIDATES = 16
 """Candidates of the cut posterior for every draw that is kept: fewer make too many draws alike."""
-REACHES = (0, 1, 4)
-"""Largest shifts of one class's draws against the other's, tried in turn: 1, 3 and 9 matchings."""
+REACHES = (1, 4)
+"""Largest shifts of one class's draws against the other's, tried in turn: 3 and 9 matchings."""
 PSI_CELLS = 40
 """Nodes of psi: with 60 models its posterior is some ten nodes wide, at -1 and 1 too, where they lie closer."""
 EVEN = 1e-9
@@ -171,9 +171,10 @@ def side_of(
 def paired_posterior(a: Side, b: Side, plan: PairedPlan, gates: Gates, known: Spectra | None = None) -> PairedDraws:
     """Return weighted draws of both correlations with the pairing kept.
 
-    The J draws of each class that belong to one pair of capability draws are matched one to one, then in three and in
-    nine ways if Pareto k or the effective number of draws fail their limits: classes are independent a priori and given
-    psi = 0, so any match is as good. Weights are smoothed over all draws and sum to the same in every pair of
+    The J draws of each class that belong to one pair of capability draws are matched in three ways, and in nine if
+    Pareto k or the effective number of draws fail their limits: classes are independent a priori and given psi = 0, so
+    any match is as good. Normalising over few draws leans towards the answer that ignores the pairing: with 32 draws
+    and three matchings, at psi = 0.73, by about 0.02 posterior sd of the difference and 0.01 in psi. Weights are smoothed over all draws and sum to the same in every pair of
     capability draws.
 
     Parameters
