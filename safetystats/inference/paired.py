@@ -173,9 +173,9 @@ def paired_posterior(a: Side, b: Side, plan: PairedPlan, gates: Gates, known: Sp
 
     The J draws of each class that belong to one pair of capability draws are matched in three ways, and in nine if
     Pareto k or the effective number of draws fail their limits: classes are independent a priori and given psi = 0, so
-    any match is as good. Normalising over few draws leans towards the answer that ignores the pairing: with 32 draws
-    and three matchings, at psi = 0.73, by about 0.02 posterior sd of the difference and 0.01 in psi. Weights are smoothed over all draws and sum to the same in every pair of
-    capability draws.
+    any match is as good. Weights are smoothed over all draws and sum to the same in every pair of capability draws.
+    Normalising over few draws leans towards the answer that ignores the pairing: with 32 draws and three matchings, at
+    psi = 0.73, by about 0.02 posterior sd of the difference and by 0.01 in psi.
 
     Parameters
     ----------

@@ -212,6 +212,8 @@ def test_psi_is_recovered_and_pairing_narrows_the_difference() -> None:
     found = paired_posterior(a, b, PairedPlan(), Gates())
     lower, upper = found.psi_quantiles((0.001, 0.999))  # of one sample: an interval that all but always covers
     assert lower < psi < upper
+    lower, upper = found.psi_quantiles((0.025, 0.975))
+    assert lower < np.corrcoef(parts[1].T)[0, 1] < upper  # what psi came to in this sample: 0.72
     assert upper - lower < 0.3
     mean = found.weight @ found.delta
     sd = np.sqrt(found.weight @ (found.delta - mean) ** 2)
