@@ -1,7 +1,7 @@
 """Specs: what a study asks for and how each analysis is set. TOML chooses and sets; it never defines.
 
-Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults at once, and suggests the
-key that was meant. The JSON of a spec is part of the identity of every fit made with it.
+Every spec is a frozen pydantic value with strict keys. Reading a file reports all its faults, and suggests keys.
+The JSON of a spec is part of the identity of every fit made with it.
 """
 
 from __future__ import annotations
@@ -120,6 +120,14 @@ class CutPlan(Spec):
     icc_cells: Annotated[int, Field(ge=8, le=512)] = 48
 
 
+class PairedPlan(Spec):
+    """How classes are paired: the prior of (psi + 1) / 2, and draws of capability, each with draws of parameters."""
+
+    pairing: BetaPrior = BetaPrior(family="beta", alpha=1.0, beta=1.0, reason="uniform: any correlation is as likely")
+    capability_draws: Annotated[int, Field(ge=20, le=10_000)] = 300
+    draws_each: Annotated[int, Field(ge=16, le=64)] = 32
+
+
 class FactorSpec(Spec):
     """The latent capability model and what hangs on it.
 
@@ -143,6 +151,7 @@ class FactorSpec(Spec):
     sampling: SamplingPlan = SamplingPlan()
     gates: Gates = Gates()
     cut: CutPlan = CutPlan()
+    paired: PairedPlan = PairedPlan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -150,13 +159,11 @@ class FactorSpec(Spec):
             raise ValueError('n_further goes with further = "unrestricted", and must then be at least 1')
         if self.measurement == "binomial" and self.transform != "identity":
             raise ValueError(
-                'measurement = "binomial" needs transform = "identity": item counts fix the error of raw scores'
+                'measurement = "binomial" needs transform = "identity": items give the error of raw scores'
             )
         for other in self.alternatives:
             if other.value.family != getattr(self.priors, other.prior).family:
-                raise ValueError(
-                    f"the alternative {other.label} of {other.prior} is of another family of distributions"
-                )
+                raise ValueError(f"the alternative {other.label} of {other.prior} is of another family of densities")
         return self
 
     def with_prior(self, other: PriorAlternative) -> FactorSpec:
@@ -187,10 +194,11 @@ class ScoreSpec(Spec):
 
 
 class Rope(Spec):
-    """Region of practical equivalence for rho and the probability that a verdict needs."""
+    """Region of practical equivalence for rho, probability that a verdict needs, and the region for differences."""
 
     limit: Probability = 0.40
     probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    difference: Probability = 0.10
     reason: str = "the only threshold in Ren et al. (2024), who call correlations below 40 % low"
 
 
@@ -377,8 +385,7 @@ def _fault(kind: type[Spec], file: str, detail: dict[str, Any]) -> Fault:
         )
     if detail["type"] == "missing":
         return Fault(file=file, column=key, expected="a value", got="no such key", remedy=f"Add {key}.")
-    value = detail.get("input")
-    shown = "a section" if isinstance(value, dict) else repr(value)
+    shown = "a section" if isinstance(value := detail.get("input"), dict) else repr(value)
     if isinstance(value, float) and not math.isfinite(value):
         shown = "a number that is not finite"
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

@@ -63,12 +63,13 @@ PARTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutDraws:
-    """Draws of one benchmark's parameters, one per draw of theta; all arrays have shape (n_draws,).
+    """Draws of one benchmark's parameters, one or `each` per draw of theta; arrays have shape (n_draws,) unless said.
 
     Attributes
     ----------
-    rho, total_sd, icc, intercept : array
-        Parameters in units of the z-scored benchmark; of the score free of sampling error where that is known.
+    rho, total_sd, icc, intercept : array, shape (n_draws * each,)
+        Parameters in units of the z-scored benchmark; of the score free of sampling error where that is known. Those of
+        one draw of theta stand side by side.
     log_marginal : array
         log p(y | theta) under the stated priors.
     efficiency : array
@@ -118,6 +119,7 @@ def cut_posterior(
     rngs: Sequence[np.random.Generator],
     noise: FloatArray | None = None,
     families_matter: bool = True,
+    each: int = 1,
 ) -> list[CutDraws | None]:
     """Draw from the cut posterior of every benchmark.
 
@@ -138,6 +140,9 @@ def cut_posterior(
         where there is no score. None, or zeros for a column: no error.
     families_matter : bool
         False: models of one family share nothing but capability, kappa is 0.
+    each : int
+        Draws of the parameters that are kept for every draw of theta; with several, `plan.candidates` should be a few
+        times as many, for they are drawn from the same candidates.
 
     Returns
     -------
@@ -167,13 +172,13 @@ def cut_posterior(
             raise ValueError("the variance of the sampling error of a score is negative or not finite")
         if error[seen].any():
             results.append(
-                _noisy_draws(column[seen], error[seen], theta[:, seen], families[seen], grid, priors, plan, rng)
+                _noisy_draws(column[seen], error[seen], theta[:, seen], families[seen], grid, priors, plan, rng, each)
             )
             continue
         key = seen.tobytes()
         if key not in geometries:
             geometries[key] = _geometry(theta[:, seen], families[seen], grid)
-        results.append(_draws(column[seen], geometries[key], grid, priors, plan, rng))
+        results.append(_draws(column[seen], geometries[key], grid, priors, plan, rng, each))
     return results
 
 
@@ -198,7 +203,7 @@ def _geometry(theta: FloatArray, families: IntArray, grid: _Grid) -> _Geometry:
 
 
 def _draws(
-    y: FloatArray, geo: _Geometry, grid: _Grid, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator
+    y: FloatArray, geo: _Geometry, grid: _Grid, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator, each: int
 ) -> CutDraws:
     n, n_draws, n_candidates = len(y), geo.theta.shape[0], plan.candidates
     counts = np.bincount(geo.codes).astype(np.float64)
@@ -240,7 +245,7 @@ def _draws(
         log_weight = _log_prior(alpha, rho, total_sd, priors) + np.log(variance / (2 * total_sd**2))
         return rho, total_sd, grid.icc[cells], alpha, log_weight
 
-    return _resampled(candidates, special.logsumexp(log_marginal, axis=1), rng)
+    return _resampled(candidates, special.logsumexp(log_marginal, axis=1), rng, each)
 
 
 def _noisy_draws(
@@ -252,6 +257,7 @@ def _noisy_draws(
     priors: FactorPriors,
     plan: CutPlan,
     rng: np.random.Generator,
+    each: int,
 ) -> CutDraws:
     """Return draws where sampling error is known, part by part of the draws of theta, with nodes of v of its own."""
     nodes = variance_nodes(y, noise, float(y.var()), priors, 0.5)
@@ -265,11 +271,11 @@ def _noisy_draws(
     for some, shift in zip(np.array_split(theta, n_parts), shifts, strict=True):
         nodes = Nodes(*(values[used] for values in variance_nodes(y, noise, explained, priors, shift)))
         cells = noisy_cells(y, noise, some, families, grid.icc, grid.log_mass, nodes)
-        parts.append(_noisy_part(cells, priors, plan, rng))
+        parts.append(_noisy_part(cells, priors, plan, rng, each))
     return CutDraws(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(CutDraws)})
 
 
-def _noisy_part(cells: Cells, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator) -> CutDraws:
+def _noisy_part(cells: Cells, priors: FactorPriors, plan: CutPlan, rng: np.random.Generator, each: int) -> CutDraws:
     rows = np.arange(len(cells.log_marginal))[:, None]
     cumulative = _cumulative(cells.log_marginal)
 
@@ -284,18 +290,21 @@ def _noisy_part(cells: Cells, priors: FactorPriors, plan: CutPlan, rng: np.rando
         log_weight = _log_prior(alpha, rho, total_sd, priors) - np.log(2 * total_sd**2) - cells.log_base[chosen]
         return rho, total_sd, cells.icc[chosen], alpha, log_weight
 
-    return _resampled(candidates, special.logsumexp(cells.log_marginal, axis=1), rng)
+    return _resampled(candidates, special.logsumexp(cells.log_marginal, axis=1), rng, each)
 
 
-def _resampled(candidates: Callable[[], _Candidates], log_marginal: FloatArray, rng: np.random.Generator) -> CutDraws:
-    """Return one candidate per draw of theta by iterated SIR; `log_marginal` is that of the base prior, shape (T,)."""
+def _resampled(
+    candidates: Callable[[], _Candidates], log_marginal: FloatArray, rng: np.random.Generator, each: int
+) -> CutDraws:
+    """Return candidates for every draw of theta by iterated SIR; `log_marginal` is that of the base prior, (T,)."""
     n_draws = len(log_marginal)
 
     def choose(pool: list[FloatArray]) -> list[FloatArray]:
-        """Return one candidate per theta draw, with probability proportional to its weight; arrays of shape (T,)."""
-        cumulative = np.exp(pool[-1] - pool[-1].max(axis=1, keepdims=True)).cumsum(axis=1)
-        chosen = (cumulative < rng.random((n_draws, 1)) * cumulative[:, -1:]).sum(axis=1)
-        return [values[np.arange(n_draws), chosen] for values in pool]
+        """Return one of the last axis with probability proportional to its weight; (T, 1 or each, J) -> (T, each)."""
+        cumulative = np.exp(pool[-1] - pool[-1].max(axis=-1, keepdims=True)).cumsum(axis=-1)
+        chosen = (cumulative < rng.random((n_draws, each, 1)) * cumulative[..., -1:]).sum(axis=-1)
+        groups = np.minimum(np.arange(each), pool[-1].shape[1] - 1)
+        return [values[np.arange(n_draws)[:, None], groups, chosen] for values in pool]
 
     kept: list[FloatArray] = []
     log_sum, log_squares = np.full(n_draws, -np.inf), np.full(n_draws, -np.inf)
@@ -304,12 +313,18 @@ def _resampled(candidates: Callable[[], _Candidates], log_marginal: FloatArray, 
         n_tried = done * fresh[-1].shape[1]
         log_sum = np.logaddexp(log_sum, special.logsumexp(fresh[-1], axis=1))
         log_squares = np.logaddexp(log_squares, special.logsumexp(2 * fresh[-1], axis=1))
-        pool = [np.column_stack(pair) for pair in zip(kept, fresh, strict=True)] if kept else list(fresh)
+        pool = [values[:, None, :] for values in fresh]
+        if kept:
+            # Every kept draw stands beside the same fresh candidates.
+            pool = [
+                np.concatenate([old[..., None], np.repeat(new, each, axis=1)], axis=-1)
+                for old, new in zip(kept, pool, strict=True)
+            ]
         kept = choose(pool)
         efficiency = np.exp(2 * log_sum - log_squares) / n_tried
         if efficiency.mean() >= ONE_SWEEP:
             break
-    rho, total_sd, icc, alpha, _ = kept
+    rho, total_sd, icc, alpha = (values.ravel() for values in kept[:-1])
     return CutDraws(
         rho=rho,
         total_sd=total_sd,
