@@ -183,8 +183,9 @@ def holm(p_values: FloatArray) -> FloatArray:
 def _adjusted(p_values: FloatArray, method: str) -> FloatArray:
     adjusted = np.full(p_values.shape, np.nan)
     known = np.isfinite(p_values)
-    if known.any():
-        adjusted[known] = multipletests(p_values[known], method=method)[1]
+    # One p-value alone stays as it is; statsmodels' garbage collection for each call would take minutes in all.
+    several = int(known.sum()) > 1
+    adjusted[known] = multipletests(p_values[known], method=method)[1] if several else p_values[known]
     return adjusted
 
 

@@ -1,4 +1,4 @@
-"""Everything that is asked of the classes on one benchmark: the fit, its tests, and the fits over draws of capability."""
+"""All that is asked of the classes on one benchmark: the fit, its tests, and the fits over draws of capability."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def means_frame(found: Sequence[Compared]) -> pd.DataFrame:
 
 
 def overlap_frame(found: Sequence[Compared], classes: Sequence[str]) -> pd.DataFrame:
-    """Return one row per benchmark and pair of classes, over the models that have a score; the grouping is no matter."""
+    """Return one row per benchmark and pair of classes, over the models that have a score."""
     first = {one.benchmark: one for one in reversed(found)}
     records = [
         {"benchmark": one.benchmark, "area": one.area}
