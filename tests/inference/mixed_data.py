@@ -16,7 +16,7 @@ from safetystats.tables.table import ScoreTable
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 SETS = ("helm-classic", "pairs", "three")
-LABELS = ["model", "model_class", "group", "capability"]
+LABELS = ["model", "model_class", "group", "family", "capability"]
 
 
 @cache
