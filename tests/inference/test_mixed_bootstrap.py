@@ -111,7 +111,9 @@ def test_the_number_of_replicates_follows_the_p_value() -> None:
     assert dull.p_value > 0.1
     assert dull.p_error == pytest.approx(np.sqrt(dull.p_value * (1 - dull.p_value) / 200))
     assert effect_test(y, x[:, :3], x[:, [0, 2]], groups, plan) == clear
-    other = effect_test(y, np.column_stack([x, np.sin(np.arange(y.size))]), x, groups, Bootstrap(replicates=199, seed=6))
+    other = effect_test(
+        y, np.column_stack([x, np.sin(np.arange(y.size))]), x, groups, Bootstrap(replicates=199, seed=6)
+    )
     assert other.p_value != dull.p_value
     none = effect_test(y, x[:, :3], x[:, [0, 2]], groups, Bootstrap(replicates=0))
     assert np.isnan(none.p_value)
