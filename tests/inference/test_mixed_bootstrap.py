@@ -103,19 +103,20 @@ def test_chi_bar_square_is_half_of_chi_square() -> None:
 def test_the_number_of_replicates_follows_the_p_value() -> None:
     y, x, groups = columns_of(read_inputs("pairs"), "ratio_5")
     plan = Bootstrap(replicates=199, replicates_small=1999, seed=5)
-    clear = effect_test(y, x[:, :3], x[:, [0, 2]], groups, plan)
+    strong = y + 2.0 * x[:, 1]
+    clear = effect_test(strong, x[:, :3], x[:, [0, 2]], groups, plan)
     assert clear.replicates == 1999
     assert clear.p_value < 0.01
     dull = effect_test(y, np.column_stack([x, np.sin(np.arange(y.size))]), x, groups, plan)
     assert dull.replicates == 199
     assert dull.p_value > 0.1
     assert dull.p_error == pytest.approx(np.sqrt(dull.p_value * (1 - dull.p_value) / 200))
-    assert effect_test(y, x[:, :3], x[:, [0, 2]], groups, plan) == clear
+    assert effect_test(strong, x[:, :3], x[:, [0, 2]], groups, plan) == clear
     other = effect_test(
         y, np.column_stack([x, np.sin(np.arange(y.size))]), x, groups, Bootstrap(replicates=199, seed=6)
     )
     assert other.p_value != dull.p_value
-    none = effect_test(y, x[:, :3], x[:, [0, 2]], groups, Bootstrap(replicates=0))
+    none = effect_test(strong, x[:, :3], x[:, [0, 2]], groups, Bootstrap(replicates=0))
     assert np.isnan(none.p_value)
     assert none.p_asymptotic == clear.p_asymptotic
 

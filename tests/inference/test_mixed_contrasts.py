@@ -48,7 +48,7 @@ def refitted(name: str, reference: str) -> MixedFit:
 def test_the_contrast_that_no_term_is_equals_the_term_of_another_reference(name: str) -> None:
     found = compare(name, "base")
     contrasts = pairwise_contrasts(found.fit.classes, "base")
-    pairs = [(c.kind, c.class_a, c.class_b) for c in contrasts]
+    pairs: list[tuple[str, str, str]] = [(c.kind, c.class_a, c.class_b) for c in contrasts]
     assert pairs[:3] == [("class", "chat", "base"), ("class", "reasoning", "base"), ("class", "reasoning", "chat")]
     values = combine(found.rows, found.fit, np.array([c.weights for c in contrasts]))
     other = refitted(name, "chat")

@@ -19,12 +19,13 @@ RELATIVE = 1e-5
 
 def draws(spread: float, m: int = 20, seed: int = 1) -> FloatArray:
     noise = np.random.default_rng(seed).normal(size=(m, len(PAIRS)))
-    return PAIRS["capability"].to_numpy() + spread * noise
+    drawn: FloatArray = PAIRS["capability"].to_numpy(dtype=np.float64) + spread * noise
+    return drawn
 
 
 def impute(name: str, capability: FloatArray, **changes: object) -> ImputedFit:
     given = {"score": PAIRS[name], "model_class": PAIRS["model_class"], "group": PAIRS["group"]} | changes
-    return fit_mixed_imputed(capability_draws=capability, reference_class="base", **given)  # type: ignore[arg-type]
+    return fit_mixed_imputed(capability_draws=capability, reference_class="base", **given)
 
 
 @pytest.mark.parametrize("name", ["ratio_0", "ratio_0.5", "ratio_5"])
