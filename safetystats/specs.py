@@ -172,13 +172,31 @@ class FactorSpec(Spec):
 
 
 class MixedSpec(Spec):
-    """Mixed-effects comparison of model classes: score ~ capability * class + (1 | group)."""
+    """Mixed-effects comparison of model classes: score ~ capability * class + (1 | group).
+
+    `capability`: "latent" (posterior mean of a factor model, its draws pooled by multiple imputation beside it), "mean"
+    (of the z-scored capability benchmarks) or "pca" (their first principal component), over all classes together.
+    `groups`: what the random intercept stands for, each in turn; the report shows the first. `imputations`: draws of
+    latent capability. `replicates`: simulated responses behind a p-value, `replicates_small` those in all where it is
+    at most 0.1; without replicates p-values are those of likelihood ratios.
+    """
 
     kind: Literal["mixed"]
     title: str
     references: tuple[str, ...] = ()
-    capability: Literal["mean", "pca"] = "mean"
-    group: Literal["lineage", "family"] = "lineage"
+    capability: Literal["latent", "mean", "pca"] = "latent"
+    groups: tuple[Literal["lineage", "family"], ...] = ("lineage", "family")
+    imputations: Annotated[int, Field(ge=2, le=10_000)] = 50
+    replicates: Annotated[int, Field(ge=0, le=1_000_000)] = 999
+    replicates_small: Annotated[int, Field(ge=0, le=1_000_000)] = 9999
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.groups or len(set(self.groups)) != len(self.groups):
+            raise ValueError("groups names lineage, family, or both, each once")
+        if self.replicates_small < self.replicates:
+            raise ValueError("replicates_small is at least replicates")
+        return self
 
 
 class ScoreSpec(Spec):
@@ -247,27 +265,23 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file; a file that cannot be read or parsed raises StudyError."""
     name = str(path)
     if path.is_dir():
-        raise StudyError([Fault(file=name, expected="a TOML file", got="a folder", remedy="Name the file in it.")])
+        raise _stop(name, "a TOML file", "a folder", "Name the file in it.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise StudyError(
-            [Fault(file=name, expected="a file", got="nothing at this path", remedy="Check the path.")]
-        ) from error
+        raise _stop(name, "a file", "nothing at this path", "Check the path.") from error
     except UnicodeDecodeError as error:
-        raise StudyError(
-            [Fault(file=name, expected="UTF-8 text", got="other bytes", remedy="Save the file as UTF-8.")]
-        ) from error
+        raise _stop(name, "UTF-8 text", "other bytes", "Save the file as UTF-8.") from error
     except OSError as error:
-        raise StudyError(
-            [Fault(file=name, expected="a readable file", got=str(error.strerror), remedy="Check its permissions.")]
-        ) from error
+        raise _stop(name, "a readable file", str(error.strerror), "Check its permissions.") from error
     try:
         return tomllib.loads(text.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(
-            [Fault(file=name, expected="valid TOML", got=str(error), remedy="Correct the line it names.")]
-        ) from error
+        raise _stop(name, "valid TOML", str(error), "Correct the line it names.") from error
+
+
+def _stop(file: str, expected: str, got: str, remedy: str) -> StudyError:
+    return StudyError([Fault(file=file, expected=expected, got=got, remedy=remedy)])
 
 
 def parse_spec[S: Spec](kind: type[S], content: dict[str, Any], file: str) -> S:
@@ -339,27 +353,19 @@ def _resolve(name_or_path: str | Path, folder: str) -> Path:
         return Path(name_or_path)
     known = shelf_names(folder, ".toml")
     if folder == "reports/recipes" and (text.endswith((".csv", ".parquet")) or Path(text).is_dir()):
-        raise StudyError(
-            [
-                Fault(
-                    file=text,
-                    expected="a study: a name, or a file that ends in .toml",
-                    got="a table",
-                    remedy=f'Write a study file with title, question and table = "{text}", and run that.',
-                )
-            ]
+        raise _stop(
+            text,
+            "a study: a name, or a file that ends in .toml",
+            "a table",
+            f'Write a study file with title, question and table = "{text}", and run that.',
         )
     if text in known:
         return shelf_path(*folder.split("/"), f"{text}.toml")
-    raise StudyError(
-        [
-            Fault(
-                file=text,
-                expected=f"one of {', '.join(known)}, or the path of a .toml file",
-                got=f'"{text}"',
-                remedy=f"Choose one of them{suggest(text, known)}",
-            )
-        ]
+    raise _stop(
+        text,
+        f"one of {', '.join(known)}, or the path of a .toml file",
+        f'"{text}"',
+        f"Choose one of them{suggest(text, known)}",
     )
 
 

@@ -1,14 +1,14 @@
 """Do classes of models differ on a benchmark, given their capability? One mixed-effects model for one benchmark.
 
-    score ~ capability * class + (1 | lineage)
+    score ~ capability * class + (1 | group)
 
-`fit_mixed` takes arrays and labels, so that it can be set beside lme4. This is the only module that imports
-statsmodels. The model has a one-dimensional profile likelihood in closed form (`safetystats.inference.mixed_profile`);
-its maximum is where statsmodels' `MixedLM` is started and against which it is judged. From its own starting values
-statsmodels 0.15 fails or stops at a wrong optimum on many benchmarks: L-BFGS raises LinAlgError when the ratio of
-variances reaches zero, and below a ratio of 1e-10 `get_fe_params` replaces the precision of the lineages by zero
-instead of infinity, so that fixed effects become those *within* lineages, with zeros for what does not vary there,
-while `converged` stays True.
+A group is a lineage (models tuned from one base model) or a family (series of one developer). `fit_mixed` takes arrays
+and labels, so that it can be set beside lme4. This is the only module that imports statsmodels. The model has a one-
+dimensional profile likelihood in closed form (`safetystats.inference.mixed_profile`); its maximum is where statsmodels'
+`MixedLM` is started and against which it is judged. From its own starting values statsmodels 0.15 fails or stops at a
+wrong optimum on many benchmarks: L-BFGS raises LinAlgError when the ratio of variances reaches zero, and below a ratio
+of 1e-10 `get_fe_params` replaces the precision of the groups by zero instead of infinity, so that fixed effects become
+those *within* groups, with zeros for what does not vary there, while `converged` stays True.
 
 References
 ----------
@@ -44,6 +44,8 @@ from safetystats.inference.mixed_profile import (
     satterthwaite_freedom,
 )
 from safetystats.inference.mixed_values import (
+    PLURALS,
+    Grouping,
     IntervalKind,
     Labels,
     MixedFit,
@@ -54,7 +56,7 @@ from safetystats.inference.mixed_values import (
     refusal,
 )
 
-__all__ = ["MixedFit", "MixedStatus", "benjamini_hochberg", "fit_mixed"]
+__all__ = ["MixedFit", "MixedStatus", "benjamini_hochberg", "fit_mixed", "holm"]
 
 OPTIMISERS: tuple[str, ...] = ("lbfgs", "powell", "nm", "bfgs", "cg")
 """statsmodels' optimisers in the order tried; the first that confirms the maximum ends the search."""
@@ -91,24 +93,26 @@ def fit_mixed(
     reml: bool = True,
     level: float = 0.95,
     interval: IntervalKind = "satterthwaite",
+    grouping: Grouping = "lineage",
 ) -> MixedFit:
     """Fit score ~ capability * class + (1 | group), and test every term.
 
     The estimand of "class[c]" is the difference in expected score between class c and the reference class for a
-    lineage whose models have capability 0; that of "capability:class[c]" the difference between their slopes. Both are
+    group whose models have capability 0; that of "capability:class[c]" the difference between their slopes. Both are
     in the units of `score` and `capability` as given: standardise before if they are wanted in sd.
 
     Tests respect marginality. An interaction is tested by leaving it out of the full model. A class, and capability,
     are tested by leaving them out of the additive model score ~ capability + class, so that their p-values do not
     depend on where capability has its zero, while their estimates, which are those of the full model, do. The
-    chi-square reference is first order: with few lineages the tests reject somewhat more often than their level.
+    chi-square reference is first order: with few groups the tests reject somewhat more often than their level, for
+    which `safetystats.inference.mixed_bootstrap` has the remedy.
 
     Parameters
     ----------
     score, capability : array, shape (n,)
         Rows where either is not finite are left out and counted.
     model_class, group : labels, shape (n,)
-        Class and group (lineage) of each row; none missing.
+        Class and group of each row; none missing.
     reference_class : str
         The class with which the others are compared.
     reml : bool
@@ -117,6 +121,8 @@ def fit_mixed(
         Coverage of `lower`, `upper`.
     interval : {"satterthwaite", "normal"}
         Student t with Satterthwaite's degrees of freedom (as lmerTest), or the normal distribution.
+    grouping : {"lineage", "family"}
+        What a group is called in `why`.
 
     Returns
     -------
@@ -134,7 +140,7 @@ def fit_mixed(
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
-    rows = code_rows(score, capability, model_class, group, reference_class)
+    rows = code_rows(score, capability, model_class, group, reference_class, grouping)
     blank = _blank(rows, reml=reml, level=level, interval=interval)
     reason = refusal(rows)
     if reason:
@@ -147,7 +153,8 @@ def fit_mixed(
     full = tests[tuple(range(columns.shape[1]))]
     best = _maximum(rows, columns, reml=True) if reml else full
     if best is None or full is None:
-        reason = "scores do not differ within lineages once class and capability are allowed for: no maximum exists"
+        within = PLURALS[grouping]
+        reason = f"scores do not differ within {within} once class and capability are allowed for: no maximum exists"
         return replace(blank, why=join_notes(reason, rows.note))
     return _fitted(blank, rows, design, best, tests)
 
@@ -160,29 +167,44 @@ def benjamini_hochberg(p_values: FloatArray) -> FloatArray:
     Benjamini, Y. and Hochberg, Y. (1995). Controlling the false discovery rate. Journal of the Royal Statistical
         Society B 57(1).
     """
+    return _adjusted(p_values, "fdr_bh")
+
+
+def holm(p_values: FloatArray) -> FloatArray:
+    """Return p-values adjusted for the probability of any false rejection, shape (m,); NaN stays NaN, uncounted.
+
+    References
+    ----------
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2).
+    """
+    return _adjusted(p_values, "holm")
+
+
+def _adjusted(p_values: FloatArray, method: str) -> FloatArray:
     adjusted = np.full(p_values.shape, np.nan)
     known = np.isfinite(p_values)
-    if known.any():
-        adjusted[known] = multipletests(p_values[known], method="fdr_bh")[1]
+    # One p-value alone stays as it is; statsmodels' garbage collection for each call would take minutes in all.
+    several = int(known.sum()) > 1
+    adjusted[known] = multipletests(p_values[known], method=method)[1] if several else p_values[known]
     return adjusted
 
 
 def _blank(rows: MixedRows, *, reml: bool, level: float, interval: IntervalKind) -> MixedFit:
     nothing = np.full(len(rows.terms), np.nan)
     return MixedFit(
-        terms=rows.terms, estimate=nothing, std_error=nothing, std_error_robust=nothing, freedom=nothing,
-        lower=nothing, upper=nothing, p_value=nothing, tested=("",) * len(rows.terms),
+        terms=rows.terms, estimate=nothing, std_error=nothing, covariance=np.full((nothing.size,) * 2, np.nan),
+        std_error_robust=nothing, p_robust=nothing, freedom=nothing, lower=nothing, upper=nothing, p_value=nothing,
+        tested=("",) * len(rows.terms),
         group_variance=np.nan, residual_variance=np.nan, log_likelihood=np.nan, log_likelihood_ml=np.nan,
         n_models=rows.score.size, n_groups=rows.n_groups, n_dropped=rows.n_dropped, status="not_applicable", why="",
-        optimiser="", reml=reml, level=level, interval=interval, reference_class=rows.reference_class,
-        classes=rows.classes,
+        optimiser="", reml=reml, level=level, interval=interval, grouping=rows.grouping,
+        reference_class=rows.reference_class, classes=rows.classes,
     )  # fmt: skip
 
 
 def _comparison(rows: MixedRows, term: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the columns of the larger and the smaller model that test one term."""
-    p = len(rows.terms)
-    larger = tuple(range(p if term > len(rows.classes) else len(rows.classes) + 1))
+    larger = rows.larger_model(term)
     return larger, tuple(column for column in larger if column != term)
 
 
@@ -258,25 +280,27 @@ def _fitted(
     """Fill in estimates, intervals and tests at the maximum."""
     fit = best.fit
     n, p = design.basis.shape
+    many = PLURALS[rows.grouping]
     std_error = np.sqrt(np.diag(fit.covariance))
     freedom, freedom_note = np.full(p, np.inf), ""
     if blank.interval == "satterthwaite":
         freedom = satterthwaite_freedom(design, fit, reml=blank.reml)
         if np.isnan(freedom).any():
             freedom = np.full(p, float(min(design.sizes.size - 1, n - p)))
-            freedom_note = "the information on the variances is singular: degrees of freedom are lineages less one"
-    p_value = np.full(p, np.nan)
+            freedom_note = f"the information on the variances is singular: degrees of freedom are {many} less one"
+    p_value, p_robust = np.full(p, np.nan), np.full(p, np.nan)
     for term in range(1, p):
         larger, smaller = (tests[model] for model in _comparison(rows, term))
         if larger is not None and smaller is not None:
             gain = 2.0 * (larger.fit.log_likelihood - smaller.fit.log_likelihood)
             p_value[term] = stats.chi2.sf(max(gain, 0.0), 1)
+            p_robust[term] = _robust_p(rows, term, larger.fit.ratio, reml=blank.reml)
     status: MixedStatus = "ok"
     why = ""
     if fit.ratio == 0.0:
         status = "boundary"
         unsure = "" if best.optimiser else f" (in closed form; statsmodels did not confirm it: {best.note})"
-        why = f"variance of lineages is estimated as zero{unsure}: least squares, compare std_error_robust"
+        why = f"variance of {many} is estimated as zero{unsure}: least squares, compare std_error_robust"
     elif not best.optimiser:
         status = "not_converged"
         why = f"values are those of the profile likelihood, which statsmodels did not confirm ({best.note})"
@@ -293,7 +317,9 @@ def _fitted(
         blank,
         estimate=fit.coefficients,
         std_error=std_error,
+        covariance=fit.covariance,
         std_error_robust=np.sqrt(np.diag(cluster_robust_covariance(design, fit))),
+        p_robust=p_robust,
         freedom=freedom,
         lower=fit.coefficients - quantile * std_error,
         upper=fit.coefficients + quantile * std_error,
@@ -309,28 +335,35 @@ def _fitted(
     )
 
 
+def _robust_p(rows: MixedRows, term: int, ratio: float, *, reml: bool) -> float:
+    """Return the p-value of a t test with cluster-robust errors in the model from which the term would be left out."""
+    design = make_design(rows.score, rows.columns()[:, list(rows.larger_model(term))], rows.codes)
+    fit = fit_at(design, ratio, reml=reml)
+    error = np.sqrt(cluster_robust_covariance(design, fit)[term, term])
+    n, p = design.basis.shape
+    return float(2.0 * stats.t.sf(np.abs(fit.coefficients[term]) / error, min(design.sizes.size - 1, n - p)))
+
+
 def _least_squares(blank: MixedFit, rows: MixedRows, design: Design, columns: FloatArray) -> MixedFit:
     """Return ordinary least squares with cluster-robust errors, for data in which no lineage has two members."""
     n, p = columns.shape
     groups = design.sizes.size
     freedom = float(min(groups - 1, n - p))
     fit = fit_at(design, 0.0, reml=blank.reml)
-    robust = np.sqrt(np.diag(cluster_robust_covariance(design, fit)))
-    p_value = np.full(p, np.nan)
-    for term in range(1, p):
-        larger, _ = _comparison(rows, term)
-        part = make_design(rows.score, columns[:, list(larger)], rows.codes)
-        alone = fit_at(part, 0.0, reml=blank.reml)
-        error = np.sqrt(cluster_robust_covariance(part, alone)[term, term])
-        p_value[term] = 2.0 * stats.t.sf(np.abs(alone.coefficients[term]) / error, min(groups - 1, n - len(larger)))
+    covariance = cluster_robust_covariance(design, fit)
+    robust = np.sqrt(np.diag(covariance))
+    p_value = np.array([np.nan, *(_robust_p(rows, term, 0.0, reml=blank.reml) for term in range(1, p))])
     degrees = np.full(p, freedom if blank.interval == "satterthwaite" else np.inf)
     quantile = stats.t.ppf(0.5 + blank.level / 2.0, degrees)
-    few = f"only {groups} lineages: robust standard errors are too small" if groups < FEW_GROUPS else ""
+    many = PLURALS[rows.grouping]
+    few = f"only {groups} {many}: robust standard errors are too small" if groups < FEW_GROUPS else ""
     return replace(
         blank,
         estimate=fit.coefficients,
         std_error=robust,
+        covariance=covariance,
         std_error_robust=robust,
+        p_robust=p_value,
         freedom=degrees,
         lower=fit.coefficients - quantile * robust,
         upper=fit.coefficients + quantile * robust,
@@ -341,7 +374,7 @@ def _least_squares(blank: MixedFit, rows: MixedRows, design: Design, columns: Fl
         log_likelihood_ml=fit_at(design, 0.0, reml=False).log_likelihood,
         status="ols_cluster_robust",
         why=join_notes(
-            "no lineage has two members, so that its variance cannot be told from the residual: least squares",
+            f"no {rows.grouping} has two members, so that its variance cannot be told from the residual: least squares",
             few,
             rows.note,
         ),

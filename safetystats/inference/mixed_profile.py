@@ -196,33 +196,37 @@ def best_ratio(design: Design, *, reml: bool) -> float:
     return float(np.exp(found.x))
 
 
-def satterthwaite_freedom(design: Design, fit: GlsFit, *, reml: bool) -> FloatArray:
-    """Return Satterthwaite's degrees of freedom of every coefficient, shape (p,); NaN where they do not exist.
+def satterthwaite_freedom(design: Design, fit: GlsFit, *, reml: bool, weights: FloatArray | None = None) -> FloatArray:
+    """Return Satterthwaite's degrees of freedom of linear combinations, shape (k,); NaN where they do not exist.
+
+    `weights`, shape (k, p), are those of the coefficients in each combination; by default every coefficient alone.
 
     The sampling covariance of the variances is the inverse of the *observed* information of (var(u), var(e)), which is
     what lmerTest takes; on the boundary var(u) is held at zero, which gives n - p under REML.
     """
-    n, p = design.basis.shape
+    n = design.basis.shape[0]
     same_group = (design.codes[:, None] == design.codes[None, :]).astype(np.float64)
     identity = np.eye(n)
     weight = np.linalg.inv(identity + fit.ratio * same_group) / fit.residual_variance
     columns = design.basis @ design.triangle
+    combined = fit.covariance if weights is None else weights @ fit.covariance
+    variance = np.diag(combined if weights is None else combined @ weights.T)
     weighted = weight @ columns
     projector = weight - weighted @ fit.covariance @ weighted.T
     residual = design.scale * projector @ design.response
     pieces = [identity] if fit.ratio == 0.0 else [same_group, identity]
     spread = projector if reml else weight
     information = np.empty((len(pieces), len(pieces)))
-    gradient = np.empty((len(pieces), p))
+    gradient = np.empty((len(pieces), len(variance)))
     for i, first in enumerate(pieces):
-        gradient[i] = np.diag(fit.covariance @ (weighted.T @ first @ weighted) @ fit.covariance)
+        gradient[i] = np.diag(combined @ (weighted.T @ first @ weighted) @ combined.T)
         for j, second in enumerate(pieces):
             trace = float(np.sum((spread @ first) * (spread @ second).T))
             information[i, j] = residual @ first @ projector @ second @ residual - 0.5 * trace
     if np.linalg.eigvalsh(information)[0] <= 0.0:
-        return np.full(p, np.nan)
+        return np.full(len(variance), np.nan)
     noise = np.einsum("ij,ij->j", gradient, np.linalg.solve(information, gradient))
-    freedom: FloatArray = 2.0 * np.diag(fit.covariance) ** 2 / noise
+    freedom: FloatArray = 2.0 * variance**2 / noise
     return freedom
 
 

@@ -1,4 +1,10 @@
-"""What goes into a mixed-effects fit of one benchmark and what comes out: coded rows, and the frozen result."""
+"""What goes into a mixed-effects fit of one benchmark and what comes out: coded rows, and the frozen result.
+
+References
+----------
+Nelder, J. A. (1977). A reformulation of linear models. Journal of the Royal Statistical Society A 140(1).
+    (Marginality.)
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,10 @@ from safetystats.inference.mixed_profile import FloatArray, IntArray
 
 MixedStatus = Literal["ok", "boundary", "not_converged", "ols_cluster_robust", "not_applicable"]
 IntervalKind = Literal["satterthwaite", "normal"]
+Grouping = Literal["lineage", "family"]
 Labels = Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_]
+
+PLURALS: dict[Grouping, str] = {"lineage": "lineages", "family": "families"}
 
 NEGLIGIBLE = 1e-12
 """Relative range below which a column counts as constant, and share of the variance of the score left over below which
@@ -37,9 +46,14 @@ class MixedFit:
     estimate, std_error : array, shape (p,)
         Generalised least squares at the estimated variances; standard errors from (X' V^-1 X)^-1, as lme4 reports them.
         NaN where status is "not_applicable"; least squares and `std_error_robust` where it is "ols_cluster_robust".
+    covariance : array, shape (p, p)
+        The matrix whose diagonal gives `std_error`.
     std_error_robust : array, shape (p,)
         Cluster-robust (CR1) standard errors by group at the same estimates: to be read beside `std_error` on the
         boundary, where the model cannot express scores that are *less* alike within a lineage than between.
+    p_robust : array, shape (p,)
+        t tests with cluster-robust errors and one degree of freedom less than groups, in the larger of the two models
+        that `tested` names; NaN for the intercept.
     freedom : array, shape (p,)
         Degrees of freedom of the t distribution behind the interval; infinity for interval "normal".
     lower, upper : array, shape (p,)
@@ -51,15 +65,15 @@ class MixedFit:
     tested : tuple of str, length p
         The pair of models compared; empty where none was.
     group_variance, residual_variance : float
-        var(lineage) and var(residual), squared units of score; group variance NaN if it cannot be identified.
+        var(group) and var(residual), squared units of score; group variance NaN if it cannot be identified.
     log_likelihood, log_likelihood_ml : float
         Of this fit (REML or ML, all constants kept, comparable with lme4), and of the ML fit of the same model.
     n_models, n_groups, n_dropped : int
         Rows and groups used; rows left out because score or capability was missing.
     status : {"ok", "boundary", "not_converged", "ols_cluster_robust", "not_applicable"}
-        "boundary": the variance of lineages is estimated as zero. "not_converged": no statsmodels optimiser confirmed
+        "boundary": the variance of groups is estimated as zero. "not_converged": no statsmodels optimiser confirmed
         the maximum of the profile likelihood, whose values are given. "ols_cluster_robust": least squares, since no
-        lineage has two members. "not_applicable": the question cannot be asked of these data.
+        group has two members. "not_applicable": the question cannot be asked of these data.
     why : str
         Reason for every status but "ok", and notes; empty if there is nothing to say.
     optimiser : str
@@ -69,6 +83,8 @@ class MixedFit:
     level : float
         Coverage of `lower`, `upper`.
     interval : {"satterthwaite", "normal"}
+    grouping : {"lineage", "family"}
+        What a group is; only words depend on it.
     reference_class : str
     classes : tuple of str
         Classes among the rows used: the reference first, others sorted.
@@ -77,7 +93,9 @@ class MixedFit:
     terms: tuple[str, ...]
     estimate: FloatArray
     std_error: FloatArray
+    covariance: FloatArray
     std_error_robust: FloatArray
+    p_robust: FloatArray
     freedom: FloatArray
     lower: FloatArray
     upper: FloatArray
@@ -96,6 +114,7 @@ class MixedFit:
     reml: bool
     level: float
     interval: IntervalKind
+    grouping: Grouping
     reference_class: str
     classes: tuple[str, ...]
 
@@ -117,6 +136,7 @@ class MixedRows:
     n_dropped : int
     note : str
         Which classes lost all their rows.
+    grouping : {"lineage", "family"}
     """
 
     score: FloatArray
@@ -127,6 +147,7 @@ class MixedRows:
     reference_class: str
     n_dropped: int
     note: str
+    grouping: Grouping
 
     @property
     def n_groups(self) -> int:
@@ -136,13 +157,7 @@ class MixedRows:
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the columns of `columns()`."""
-        others = [name for name in self.classes if name != self.reference_class]
-        return (
-            "(Intercept)",
-            "capability",
-            *(f"class[{name}]" for name in others),
-            *(f"capability:class[{name}]" for name in others),
-        )
+        return term_names(self.classes, self.reference_class)
 
     def columns(self) -> FloatArray:
         """Return the full design: intercept, capability, class indicators, products; shape (n, p)."""
@@ -151,9 +166,29 @@ class MixedRows:
         ones = np.ones(self.score.size)
         return np.column_stack([ones, self.capability, indicators, indicators * self.capability[:, None]])
 
+    def larger_model(self, term: int) -> tuple[int, ...]:
+        """Return the columns of the model from which a term is left out to test it, under marginality (Nelder 1977)."""
+        return tuple(range(len(self.terms) if term > len(self.classes) else len(self.classes) + 1))
+
+
+def term_names(classes: Sequence[str], reference_class: str) -> tuple[str, ...]:
+    """Return the names of the terms: intercept, capability, classes and interactions, sorted, without the reference."""
+    others = sorted(name for name in classes if name != reference_class)
+    return (
+        "(Intercept)",
+        "capability",
+        *(f"class[{name}]" for name in others),
+        *(f"capability:class[{name}]" for name in others),
+    )
+
 
 def code_rows(
-    score: npt.ArrayLike, capability: npt.ArrayLike, model_class: Labels, group: Labels, reference_class: str
+    score: npt.ArrayLike,
+    capability: npt.ArrayLike,
+    model_class: Labels,
+    group: Labels,
+    reference_class: str,
+    grouping: Grouping = "lineage",
 ) -> MixedRows:
     """Drop rows without score or capability, and code labels.
 
@@ -187,6 +222,7 @@ def code_rows(
         reference_class=reference_class,
         n_dropped=int((~keep).sum()),
         note=f"no score in class {', '.join(lost)}" if lost else "",
+        grouping=grouping,
     )
 
 
@@ -209,7 +245,7 @@ def refusal(rows: MixedRows) -> str:
     if n <= p + 1:
         return f"{n} models are too few for {p} coefficients and two variances"
     if rows.n_groups < 2:
-        return "all models belong to one lineage"
+        return f"all models belong to one {rows.grouping}"
     singular = np.linalg.svd(columns / np.linalg.norm(columns, axis=0), compute_uv=False)
     if singular[-1] < RANK_TOLERANCE * singular[0]:
         return "capability and class are collinear"

@@ -23,6 +23,7 @@ _SOFTWARE = (
     "safetystats", "pymc", "nutpie", "pytensor", "arviz-stats", "statsmodels", "scipy", "numpy", "pandas", "matplotlib",
 )  # fmt: skip
 _CAPABILITY = {
+    "latent": "the posterior mean of the factor score, pooled over classes",
     "mean": "the mean of the z-scored capability benchmarks, pooled over classes",
     "pca": "the first principal component of the capability benchmarks, pooled over classes",
 }
@@ -219,8 +220,8 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "class_counts": numbers.join_words([f"{quoter.num(f'models.{c}', 0)} {escape(c)}" for c in classes]),
         "capability_names": "; ".join(quoter.name(b) for b in plan.prepared.columns("capability")),
         "transform_sentence": spec_text.TRANSFORMS[spec.transform],
-        "mixed_group": plan.mixed.group,
-        "mixed_group_plural": _PLURALS[plan.mixed.group],
+        "mixed_group": plan.mixed.groups[0],
+        "mixed_group_plural": _PLURALS[plan.mixed.groups[0]],
         "mixed_capability": _CAPABILITY[plan.mixed.capability],
         "seed_text": str(plan.study.seed),
         "attempts_sentence": _attempts(analysis),

@@ -206,6 +206,7 @@ def differences_table(analysis: Analysis, names: Names) -> str:
 def mixed_tables(analysis: Analysis, names: Names) -> str:
     """Return one table of class effects and interactions per class that is compared."""
     frame, level = analysis.tables["mixed_effects"], analysis.plan.study.level
+    frame = frame[frame["group"] == analysis.plan.mixed.groups[0]]
     keyed = frame.set_index(["benchmark", "term"]).sort_index()
     parts = []
     for label in analysis.plan.table.classes[1:]:

@@ -35,7 +35,7 @@ _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capability_scores": (("model_class", "method", "model"), ("score", "lower", "upper")),
     "class_differences": (("class_a", "class_b", "benchmark"), ("delta", "lower", "upper", "p_positive", "n_pairs")),
     "mixed_effects": (
-        ("benchmark", "term"), ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "status"),
+        ("group", "benchmark", "term"), ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "status"),
     ),
 }  # fmt: skip
 
@@ -194,6 +194,7 @@ def _capability(analysis: Analysis) -> dict[str, Value]:
 
 def _comparison(analysis: Analysis) -> dict[str, Value]:
     differences, effects = analysis.tables["class_differences"], analysis.tables["mixed_effects"]
+    effects = effects[effects["group"] == analysis.plan.mixed.groups[0]]
     found: dict[str, Value] = {
         "differences": int(differences["delta"].notna().sum()),
         "differences_clear": int(((differences["lower"] > 0) | (differences["upper"] < 0)).sum()),

@@ -106,7 +106,8 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         scrutinised, scrutiny_checks = _scrutiny(plan, capability, safety, store, told)
         tables |= scrutinised
     with _timed(STAGES[5], told, timings):
-        tables["mixed_effects"], mixed_checks = _mixed(plan)
+        mixed, mixed_checks = _mixed(plan, told)
+        tables |= mixed
     with _timed(STAGES[6], told, timings):
         for label in parts:
             checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
@@ -213,30 +214,33 @@ def _scrutiny(
     return tables, scrutiny.scrutiny_checks(wanted, plan.factor, others, comparison)
 
 
-def _mixed(plan: Plan) -> tuple[pd.DataFrame, list[Check]]:
-    """Mixed-effects comparison of the classes, or the reason why there is none."""
+def _mixed(plan: Plan, told: Talk, draws: pd.DataFrame | None = None) -> tuple[dict[str, pd.DataFrame], list[Check]]:
+    """Mixed-effects comparison of the classes, or the reason why there is none.
+
+    `draws` are those of capability on a common scale, shape (draws, models), columns: model identifiers; they are
+    needed where the spec says capability = "latent".
+    """
+    names = ("mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap")
     if len(plan.table.classes) < 2:
         check = Check(
             fit="mixed", check="status", value=float("nan"), limit=float("nan"), outcome="not_applicable",
             why=f"one class only ({plan.table.classes[0]}): there is nothing to compare",
         )  # fmt: skip
-        return _joined("mixed_effects", []), [check]
+        return {name: _joined(name, []) for name in names}, [check]
+    from safetystats.inference.mixed_bootstrap import Bootstrap
     from safetystats.inference.mixed_table import fit_mixed_table
-    from safetystats.scores.capability import capability_score
 
-    pooled = standardise(plan.aligned, by="pooled")
-    values = pooled.matrix(pooled.columns("capability"))
-    if plan.mixed.capability == "mean":
-        score = capability_score(values, method="mean_z", missing="available").score
-    else:
-        score = capability_score(values, method="pearson_pca", missing="drop").score
-    capability = pd.Series(score, index=pooled.scores.index)
+    spec = plan.mixed
     found = fit_mixed_table(
         plan.aligned,
-        capability,
+        _pooled_capability(plan) if draws is None else draws.mean(),
+        draws=draws,
         reference_class=plan.table.classes[0],
-        group=plan.mixed.group,
+        groups=spec.groups,
+        bootstrap=Bootstrap(replicates=spec.replicates, replicates_small=spec.replicates_small, seed=plan.study.seed),
+        imputations=spec.imputations,
         level=plan.study.level,
+        report=told.progress,
     )
     checks = [
         Check(
@@ -245,7 +249,23 @@ def _mixed(plan: Plan) -> tuple[pd.DataFrame, list[Check]]:
         )
         for row in found.diagnostics.to_dict("records")
     ]  # fmt: skip
-    return conform("mixed_effects", found.effects), checks
+    frames = (found.effects, found.fits, found.contrasts, found.marginal_means, found.overlap)
+    return {name: conform(name, frame) for name, frame in zip(names, frames, strict=True)}, checks
+
+
+def _pooled_capability(plan: Plan) -> pd.Series:
+    """Return the closed-form capability that the mixed spec names, on one scale for all classes."""
+    from safetystats.scores.capability import capability_score
+
+    pooled = standardise(plan.aligned, by="pooled")
+    values = pooled.matrix(pooled.columns("capability"))
+    if plan.mixed.capability == "latent":
+        raise ValueError('capability = "latent" in the mixed spec needs draws of capability on a common scale')
+    if plan.mixed.capability == "mean":
+        score = capability_score(values, method="mean_z", missing="available").score
+    else:
+        score = capability_score(values, method="pearson_pca", missing="drop").score
+    return pd.Series(score, index=pooled.scores.index)
 
 
 def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str | int | float]:

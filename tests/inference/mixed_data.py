@@ -11,12 +11,14 @@ import pandas as pd
 
 from safetystats.inference.mixed import MixedFit, fit_mixed
 from safetystats.inference.mixed_profile import FloatArray, IntArray
+from safetystats.inference.mixed_values import Grouping
 from safetystats.tables.ren2024 import load_ren2024
 from safetystats.tables.table import ScoreTable
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 SETS = ("helm-classic", "pairs", "three")
-LABELS = ["model", "model_class", "group", "capability"]
+GROUP_COLUMNS: dict[Grouping, str] = {"lineage": "group", "family": "family"}
+LABELS = ["model", "model_class", "group", "family", "capability"]
 
 
 @cache
@@ -51,17 +53,23 @@ def columns_of(data: pd.DataFrame, name: str) -> tuple[FloatArray, FloatArray, I
     return rows[name].to_numpy(dtype=np.float64), x, pd.factorize(rows["group"])[0].astype(np.int64)
 
 
-def fit(data: pd.DataFrame, name: str, *, reml: bool = True) -> MixedFit:
+def fit(data: pd.DataFrame, name: str, *, reml: bool = True, grouping: Grouping = "lineage") -> MixedFit:
     """Fit one score column of an input file, base being the reference."""
     return fit_mixed(
-        data[name], data["capability"], data["model_class"], data["group"], reference_class="base", reml=reml
+        data[name],
+        data["capability"],
+        data["model_class"],
+        data[GROUP_COLUMNS[grouping]],
+        reference_class="base",
+        reml=reml,
+        grouping=grouping,
     )
 
 
 @cache
-def fit_ren2024(mirror: Path) -> tuple[pd.DataFrame, dict[str, MixedFit]]:
+def fit_ren2024(mirror: Path, grouping: Grouping = "lineage") -> tuple[pd.DataFrame, dict[str, MixedFit]]:
     """Return inputs and REML fits of all safety benchmarks of ren2024; fitted once for all tests."""
     table = load_ren2024([mirror / "ren2024" / "upstream"])
     data = wide(table)
     safety = [name for name in table.columns(role="safety") if name in data.columns]
-    return data, {name: fit(data, name) for name in safety}
+    return data, {name: fit(data, name, grouping=grouping) for name in safety}

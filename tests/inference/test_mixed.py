@@ -15,7 +15,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from safetystats.inference import mixed
-from safetystats.inference.mixed import MixedFit, benjamini_hochberg, fit_mixed
+from safetystats.inference.mixed import MixedFit, benjamini_hochberg, fit_mixed, holm
 
 RELATIVE = 1e-6
 """Refitting after a change that should not matter moves the ratio of variances by about 1e-7."""
@@ -266,6 +266,30 @@ def test_units_of_score_and_capability_only_rescale(
     assert at_old_zero == pytest.approx(first.estimate[2] * scale, rel=1e-4)
     assert second.group_variance == pytest.approx(first.group_variance * scale**2, rel=1e-5)
     assert second.log_likelihood_ml == pytest.approx(first.log_likelihood_ml - 53 * np.log(abs(scale)), rel=1e-7)
+
+
+def test_holm_by_hand() -> None:
+    adjusted = holm(np.array([0.01, np.nan, 0.04, 0.03]))
+    np.testing.assert_allclose(adjusted, [0.03, np.nan, 0.06, 0.06])
+    np.testing.assert_array_equal(holm(np.array([np.nan, 0.02])), [np.nan, 0.02])
+
+
+def test_words_follow_the_grouping() -> None:
+    assert "variance of families" in fit_pairs("ratio_0", grouping="family").why
+    assert "no family has two members" in fit_pairs("ratio_5", group=PAIRS["model"], grouping="family").why
+    assert "one family" in fit_pairs("ratio_5", group=np.full(53, "g"), grouping="family").why
+
+
+def test_a_boundary_fit_has_clustered_least_squares_beside_it() -> None:
+    fit = fit_pairs("negative")
+    y, x, groups = columns_of(PAIRS, "negative")
+    clustered = OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    assert fit.status == "boundary"
+    np.testing.assert_allclose(fit.std_error_robust, clustered.bse, rtol=1e-9)
+    assert fit.p_robust[3] == pytest.approx(clustered.pvalues[3], rel=1e-9)
+    additive = OLS(y, x[:, :3]).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    assert fit.p_robust[2] == pytest.approx(additive.pvalues[2], rel=1e-9)
+    assert np.isnan(fit.p_robust[0])
 
 
 def test_benjamini_hochberg_by_hand() -> None:

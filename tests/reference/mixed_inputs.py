@@ -2,7 +2,7 @@
 
 Run from the repository root: python tests/reference/mixed_inputs.py [ren2024]
 
-One row per model: model, model_class, group, capability, then one column per score. helm-classic: aligned scores, each
+One row per model: model, model_class, group (lineage), family, capability, then one column per score. helm-classic: aligned scores, each
 as z-score over all models of both classes (ddof 0), capability = mean of those of the capability columns. The other
 sets are simulated, with a seed. The scores of ren2024 are not ours and not committed: with the word ren2024 after the
 command (and SAFETYSTATS_DATA set to a mirror) they are written beside the others; delete that file after R has read it.
@@ -29,7 +29,7 @@ def wide(table: ScoreTable) -> pd.DataFrame:
     aligned = align(table)
     z = (aligned.scores - aligned.scores.mean()) / aligned.scores.std(ddof=0)
     capability = z[aligned.columns(role="capability")].mean(axis=1)
-    labels = aligned.models[["model_class", "lineage"]].rename(columns={"lineage": "group"})
+    labels = aligned.models[["model_class", "lineage", "family"]].rename(columns={"lineage": "group"})
     return pd.concat([labels, capability.rename("capability"), z], axis=1).rename_axis("model")
 
 
@@ -44,6 +44,7 @@ def pairs() -> pd.DataFrame:
             "model": [f"m{i:02d}" for i in range(53)],
             "model_class": np.where(chat == 1.0, "chat", "base"),
             "group": [f"g{g:02d}" for g in group],
+            "family": [f"f{g // 3}" for g in group],
             "capability": capability,
         }
     )
@@ -73,6 +74,7 @@ def three() -> pd.DataFrame:
             "model": [f"m{i:02d}" for i in range(60)],
             "model_class": classes,
             "group": [f"g{g:02d}" for g in group],
+            "family": [f"f{g // 3}" for g in group],
             "capability": capability,
         }
     )
