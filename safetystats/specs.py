@@ -63,6 +63,14 @@ class NormalPrior(Spec):
     reason: str = ""
 
 
+class HalfNormalPrior(Spec):
+    """Half-normal: the absolute value of Normal(0, sigma)."""
+
+    family: Literal["half_normal"]
+    sigma: Positive
+    reason: str = ""
+
+
 class FactorPriors(Spec):
     """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
 
@@ -174,6 +182,43 @@ class MixedSpec(Spec):
     group: Literal["lineage", "family"] = "lineage"
 
 
+class CrossedPriors(Spec):
+    """Priors of the crossed model, in sd of the scores over all models, and per sd of capability (DESIGN 3.6).
+
+    `intercept`, `slope`, `class_effect` and `interaction` are those of the overall coefficients, with classes
+    contrasted about their centre; `area_sd` and `benchmark_sd` of the sds between areas and between the benchmarks of
+    an area, of each of the four; then the sds of the effects of models and lineages, over all areas and in one.
+    `residual_sd` is the prior of the median residual sd over benchmarks, `residual_spread` of the sd of their
+    logarithms.
+    """
+
+    intercept: NormalPrior
+    slope: NormalPrior
+    class_effect: NormalPrior
+    interaction: NormalPrior
+    area_sd: HalfNormalPrior
+    benchmark_sd: HalfNormalPrior
+    model_sd: HalfNormalPrior
+    model_area_sd: HalfNormalPrior
+    lineage_sd: HalfNormalPrior
+    lineage_area_sd: HalfNormalPrior
+    residual_sd: LogNormalPrior
+    residual_spread: LogNormalPrior
+
+
+class CrossedSpec(Spec):
+    """One Bayesian model of all benchmarks at once: benchmarks in areas, models in lineages, model classes."""
+
+    kind: Literal["crossed"]
+    title: str
+    references: tuple[str, ...] = ()
+    transform: Literal["identity", "logit", "rank_normal"] = "identity"
+    capability: Literal["mean", "pca"] = "mean"
+    priors: CrossedPriors
+    sampling: SamplingPlan = SamplingPlan()
+    gates: Gates = Gates()
+
+
 class ScoreSpec(Spec):
     """The closed-form capability score, its correlations, and their intervals."""
 
@@ -232,7 +277,7 @@ class StudySpec(Spec):
         return self
 
 
-_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec}
+_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec, "crossed": CrossedSpec}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -285,7 +330,7 @@ def spec_path(name_or_path: str | Path) -> Path:
     return _resolve(name_or_path, "models")
 
 
-def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec:
+def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec | CrossedSpec:
     """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
     content = read_toml(spec_path(name_or_path))
     found = content.get("kind")
@@ -303,7 +348,7 @@ def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | S
             ]
         )
     spec = parse_spec(_KINDS[kind], content, str(name_or_path))
-    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec)
+    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec | CrossedSpec)
     return spec
 
 

@@ -1,0 +1,405 @@
+r"""The crossed model of all benchmarks with every linear effect integrated out: log density, gradient, exact draws.
+
+For model m of class k, lineage l, on benchmark b of area a, with capability x_m and x_m' = (1, x_m, classes,
+classes times x_m) the row of the design,
+
+    y_mb = x_m' (B + B_a + B_b) + (r_m + l_l) + (r_ma + l_la) + e_mb,      e_mb ~ N(0, s_b^2).
+
+Write V_a for what the benchmarks of area a have in common. V_a is a vector over the models, and the model is a
+hierarchy of two levels of such vectors:
+
+    V_0 ~ N(X mean, X T_0 X' + s_r^2 I + s_l^2 ZZ'),   V_a | V_0 ~ N(V_0, X T_1 X' + s_ra^2 I + s_la^2 ZZ'),
+    y_b | V_a ~ N(V_a, X T_2 X' + s_b^2 I)             over the models with a score.
+
+Each level is integrated out in turn; nothing larger than models x models is ever factorised. What is left to sample
+are the variance parameters: fourteen numbers and one residual sd per benchmark, without funnels. The gradient is the
+posterior expectation of the gradient of the complete density (Fisher's identity). The linear effects are drawn
+afterwards, exactly, by correcting a draw from their prior (Matheron's rule).
+
+References
+----------
+Laird and Ware (1982), Biometrics 38; Louis (1982), J. R. Stat. Soc. B 44 (Fisher's identity); Doucet (2010),
+a note on efficient conditional simulation of Gaussian distributions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.specs import CrossedPriors
+
+SDS = ("model_sd", "model_area_sd", "lineage_sd", "lineage_area_sd")
+N_HYPER = 14
+"""Variance parameters beside the residual sd of the benchmarks: 4 + 4 + 4 sds, median and spread of the residual sds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CrossedData:
+    """What the crossed model is fitted to.
+
+    Attributes
+    ----------
+    scores : array, shape (n_models, n_benchmarks)
+        Aligned, z-scored over all models; NaN where missing.
+    capability : array, shape (n_models,)
+        On one scale for all classes, standardised over all models.
+    classes, lineages : array of int, shape (n_models,)
+        Codes 0, 1, ...; class 0 is the reference.
+    areas : array of int, shape (n_benchmarks,)
+    """
+
+    scores: FloatArray
+    capability: FloatArray
+    classes: IntArray
+    lineages: IntArray
+    areas: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CrossedDesign:
+    """The data reduced to what a density needs; n models, B benchmarks, A areas, L lineages, p columns, N patterns.
+
+    A pattern is a set of models with scores in one area; benchmarks with the same pattern share all models x models
+    work, so that complete areas cost as much as one benchmark.
+
+    Attributes
+    ----------
+    x : array, shape (n, p)
+        Ones, capability, class contrasts, their products with capability. Contrasts are centred: [k(m) = k] - 1/K.
+    terms : array of int, shape (p,)
+        Which of the four terms a column belongs to: intercept, capability, class, capability by class.
+    lineage : array, shape (n, L)
+        Membership.
+    y, seen : array, shape (B, n)
+        Scores, zero where missing, and one where there is a score.
+    cross, xy, yy, count : arrays, shape (B, p, p), (B, p), (B,), (B,)
+    area_of, pattern_of : array of int, shape (B,)
+    pattern_seen, pattern_area : arrays, shape (N, n), (N,)
+    area_benchmark, pattern_benchmark, area_pattern : arrays, shape (A, B), (N, B), (A, N)
+        Memberships, zeros and ones.
+    """
+
+    x: FloatArray
+    terms: IntArray
+    lineage: FloatArray
+    y: FloatArray
+    seen: FloatArray
+    cross: FloatArray
+    xy: FloatArray
+    yy: FloatArray
+    count: FloatArray
+    area_of: IntArray
+    pattern_of: IntArray
+    pattern_seen: FloatArray
+    pattern_area: IntArray
+    area_benchmark: FloatArray
+    pattern_benchmark: FloatArray
+    area_pattern: FloatArray
+
+    @property
+    def n_dim(self) -> int:
+        """Number of parameters that are sampled."""
+        return N_HYPER + len(self.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Variances:
+    """The variance parameters of one draw, on their own scale.
+
+    Attributes
+    ----------
+    benchmark_sd, area_sd : array, shape (4,)
+        Between benchmarks of an area, and between areas: of intercept, slope, class effect, interaction.
+    model_sd, model_area_sd, lineage_sd, lineage_area_sd : float
+    residual_median, residual_spread : float
+        exp of the mean, and the sd, of the log residual sd over benchmarks.
+    residual_sd : array, shape (n_benchmarks,)
+    """
+
+    benchmark_sd: FloatArray
+    area_sd: FloatArray
+    model_sd: float
+    model_area_sd: float
+    lineage_sd: float
+    lineage_area_sd: float
+    residual_median: float
+    residual_spread: float
+    residual_sd: FloatArray
+
+
+class Effects(NamedTuple):
+    """Linear effects of one draw; coefficients are in the order of the columns of the design, each level by itself."""
+
+    overall: FloatArray  # (p,)
+    area: FloatArray  # (A, p): deviation from overall
+    benchmark: FloatArray  # (B, p): deviation from the area
+    model: FloatArray  # (n,)
+    model_area: FloatArray  # (A, n): deviation from model
+    lineage: FloatArray  # (L,)
+    lineage_area: FloatArray  # (A, L): deviation from lineage
+
+
+def overall_prior(priors: CrossedPriors, terms: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return means and sds of the overall coefficients, each of shape (p,)."""
+    of = (priors.intercept, priors.slope, priors.class_effect, priors.interaction)
+    return np.array([of[t].mu for t in terms]), np.array([of[t].sigma for t in terms])
+
+
+def design_of(data: CrossedData) -> CrossedDesign:
+    """Reduce data; a benchmark or a model without a score stays in and follows its prior."""
+    n, n_benchmarks = data.scores.shape
+    n_classes, n_areas = int(data.classes.max()) + 1, int(data.areas.max()) + 1
+    contrasts = (data.classes[:, None] == np.arange(1, n_classes)) - 1.0 / n_classes
+    ability = data.capability[:, None]
+    x = np.hstack([np.ones((n, 1)), ability, contrasts, contrasts * ability])
+    terms = np.repeat([0, 1, 2, 3], [1, 1, n_classes - 1, n_classes - 1])
+    seen, y = np.isfinite(data.scores).T.astype(np.float64), np.nan_to_num(data.scores.T)
+    patterns, pattern_of = np.unique(np.column_stack([data.areas, seen]), axis=0, return_inverse=True)
+    pattern_area = patterns[:, 0].astype(np.int64)
+    return CrossedDesign(
+        x=x,
+        terms=terms,
+        lineage=(data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64),
+        y=y,
+        seen=seen,
+        cross=np.einsum("bn,np,nq->bpq", seen, x, x),
+        xy=y @ x,
+        yy=(y**2).sum(axis=1),
+        count=seen.sum(axis=1),
+        area_of=np.asarray(data.areas, dtype=np.int64),
+        pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
+        pattern_seen=patterns[:, 1:],
+        pattern_area=pattern_area,
+        area_benchmark=(data.areas == np.arange(n_areas)[:, None]).astype(np.float64),
+        pattern_benchmark=(pattern_of.ravel() == np.arange(len(patterns))[:, None]).astype(np.float64),
+        area_pattern=(pattern_area == np.arange(n_areas)[:, None]).astype(np.float64),
+    )
+
+
+class _Levels(NamedTuple):
+    """Everything of one set of variances that does not depend on the scores."""
+
+    weight: FloatArray  # (B,): 1 / s_b^2
+    scale: FloatArray  # (p,): sd between benchmarks, by column
+    inner: FloatArray  # (B, p, p): inverse of I + w T X'DX T, the posterior covariance of scaled deviations given V_a
+    given: FloatArray  # (B, p, p): the same, unscaled
+    info: FloatArray  # (A, n, n): J_a, information of the area's scores on V_a
+    spread: FloatArray  # (A, n, n): covariance of V_a - V_0 given V_0 and the scores
+    info_given: FloatArray  # (A, n, n): information of the area's scores on V_0
+    top: FloatArray  # (n, n): posterior covariance of V_0
+    log_det: float
+
+
+def _levels(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> _Levels:
+    n, p = design.x.shape
+    weight, scale = at.residual_sd**-2.0, at.benchmark_sd[design.terms]
+    scaled = np.eye(p) + weight[:, None, None] * scale[:, None] * design.cross * scale
+    log_det = 2 * float(design.count @ np.log(at.residual_sd)) + float(np.linalg.slogdet(scaled)[1].sum())
+    inner = np.linalg.inv(scaled)
+    given = scale[:, None] * inner * scale
+    n_patterns = len(design.pattern_seen)
+    taken = design.pattern_benchmark @ (weight[:, None] ** 2 * given.reshape(-1, p * p))
+    rows = design.pattern_seen[:, :, None] * design.x
+    lost = rows @ taken.reshape(n_patterns, p, p) @ rows.transpose(0, 2, 1)
+    info = -(design.area_pattern @ lost.reshape(n_patterns, n * n)).reshape(-1, n, n)
+    info[:, np.arange(n), np.arange(n)] += (design.area_benchmark * weight) @ design.seen
+    root = np.linalg.cholesky(_shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_sd))
+    inside = np.eye(n) + root.T @ info @ root
+    log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside), axis1=1, axis2=2)).sum())
+    spread = root @ np.linalg.inv(inside) @ root.T
+    info_given = info - info @ spread @ info
+    root = np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_sd))
+    inside = np.eye(n) + root.T @ info_given.sum(axis=0) @ root
+    log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside))).sum())
+    top = root @ np.linalg.inv(inside) @ root.T
+    return _Levels(weight, scale, inner, given, info, spread, info_given, top, log_det)
+
+
+def _shared(design: CrossedDesign, coefficient_sd: FloatArray, model_sd: float, lineage_sd: float) -> FloatArray:
+    """Return X T X' + s^2 I + s_l^2 ZZ', shape (n, n)."""
+    x, z = design.x * coefficient_sd, design.lineage * lineage_sd
+    return np.asarray(x @ x.T + z @ z.T + model_sd**2 * np.eye(len(x)))
+
+
+def _means(
+    design: CrossedDesign, levels: _Levels, y: FloatArray, xy: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return C^-1 y summed by area (A, n), and the posterior means of V_a (A, n) and V_0 (n,)."""
+    vectors = levels.weight[:, None] ** 2 * (levels.given @ xy[:, :, None])[:, :, 0]
+    taken = design.pattern_seen * (design.pattern_benchmark @ vectors @ design.x.T)
+    sums = (design.area_benchmark * levels.weight) @ y - design.area_pattern @ taken
+    local = (levels.spread @ sums[:, :, None])[:, :, 0]
+    top = levels.top @ (sums - (levels.info @ local[:, :, None])[:, :, 0]).sum(axis=0)
+    return sums, top + local - (levels.spread @ (levels.info @ top)[:, :, None])[:, :, 0], top
+
+
+def log_likelihood(
+    design: CrossedDesign, at: Variances, priors: CrossedPriors, gradient: bool = True
+) -> tuple[float, FloatArray]:
+    """Return the log marginal likelihood of the scores and its gradient.
+
+    Parameters
+    ----------
+    design : CrossedDesign
+    at : Variances
+    priors : CrossedPriors
+        Of the overall coefficients, which are integrated out as well.
+    gradient : bool
+
+    Returns
+    -------
+    float
+    array, shape (n_dim,)
+        Derivatives by the logarithms of benchmark_sd (4), area_sd (4), the four sds of `SDS`, zero for the two
+        parameters of the residual sds' distribution, and the logarithms of the residual sds; empty without gradient.
+    """
+    mean, top_sd = overall_prior(priors, design.terms)
+    levels = _levels(design, at, top_sd)
+    expected = design.seen * (design.x @ mean)
+    y = design.y - expected
+    xy, yy = y @ design.x, (y**2).sum(axis=1)
+    sums, areas, top = _means(design, levels, y, xy)
+    w, g = levels.weight, levels.given
+    quadratic = float(w @ yy - (w**2) @ np.einsum("bp,bpq,bq->b", xy, g, xy))
+    # y' Sigma^-1 y = sum_b y_b' C_b^-1 (y_b - V_a), V_a at its posterior mean
+    quadratic -= float((sums * areas).sum())
+    value = -0.5 * (levels.log_det + quadratic + float(design.count.sum()) * np.log(2 * np.pi))
+    if not gradient:
+        return value, np.empty(0)
+
+    n_terms = 4
+    of_term = (design.terms == np.arange(n_terms)[:, None]).astype(np.float64)
+    out = np.zeros(design.n_dim)
+    # Benchmarks: second moments of the deviations and residuals, from those of V_a by pattern of seen models.
+    pulled = np.eye(len(design.x)) - levels.spread @ levels.info
+    weighed = pulled @ levels.top
+    variance = np.diagonal(levels.spread, axis1=1, axis2=2) + (weighed * pulled).sum(axis=2)
+    rows = design.pattern_seen[:, :, None] * design.x
+    of = design.pattern_area
+    tops = pulled.transpose(0, 2, 1)[of] @ rows
+    between = rows.transpose(0, 2, 1) @ (levels.spread[of] @ rows) + tops.transpose(0, 2, 1) @ (levels.top @ tops)
+    between = between[design.pattern_of]
+    centre = areas[design.area_of]
+    rest = design.seen * (y - centre)
+    x_rest = rest @ design.x
+    shift = w[:, None] * (g @ x_rest[:, :, None])[:, :, 0]
+    scaled = levels.inner * levels.scale
+    z = w[:, None] * (scaled @ x_rest[:, :, None])[:, :, 0]
+    z_variance = np.diagonal(levels.inner, axis1=1, axis2=2) + w[:, None] ** 2 * ((scaled @ between) * scaled).sum(2)
+    out[:4] = of_term @ (z**2 + z_variance - 1).sum(axis=0)
+    cross_g = design.cross @ g
+    squares = (rest**2).sum(1) - 2 * (shift * x_rest).sum(1) + np.einsum("bp,bpq,bq->b", shift, design.cross, shift)
+    squares += np.trace(cross_g, axis1=1, axis2=2) + (design.pattern_seen * variance[of]).sum(1)[design.pattern_of]
+    g_between = g @ between
+    squares += -2 * w * np.trace(g_between, axis1=1, axis2=2)
+    squares += w**2 * (g_between * cross_g).sum(axis=(1, 2))
+    out[N_HYPER:] = w * squares - design.count
+    # Areas and the top: g g' - Q with g = Sigma^-1 y summed, Q the information left after what lies above.
+    scores = sums - (levels.info @ areas[:, :, None])[:, :, 0]
+    total = levels.info_given.sum(axis=0)
+    stacked = levels.info_given.reshape(-1, len(design.x))
+    lost = stacked.T @ (levels.top @ levels.info_given).reshape(stacked.shape)
+    for place, moment, model_sd, lineage_sd in (
+        (0, scores.T @ scores - total + lost, at.model_area_sd, at.lineage_area_sd),
+        (1, np.outer(s := scores.sum(axis=0), s) - total + total @ levels.top @ total, at.model_sd, at.lineage_sd),
+    ):
+        if place == 0:
+            out[4:8] = at.area_sd**2 * (of_term @ ((moment @ design.x) * design.x).sum(axis=0))
+        out[9 - place] = model_sd**2 * np.trace(moment)
+        out[11 - place] = lineage_sd**2 * ((moment @ design.lineage) * design.lineage).sum()
+    return value, out
+
+
+def log_prior(free: FloatArray, priors: CrossedPriors) -> tuple[float, FloatArray]:
+    """Return the log prior density of the free parameters and its gradient.
+
+    Parameters
+    ----------
+    free : array, shape (n_dim,)
+        Logarithms of the sds, in the order of `log_likelihood`; places 12 and 13 are the mean of the log residual sds
+        and the logarithm of their sd. The density is that of the logarithms.
+    priors : CrossedPriors
+    """
+    scale = np.concatenate([
+        np.repeat([priors.benchmark_sd.sigma, priors.area_sd.sigma], 4),
+        [getattr(priors, name).sigma for name in SDS],
+    ])  # fmt: skip
+    ratio = np.exp(2 * free[:12]) / scale**2
+    value = float((free[:12] - 0.5 * ratio - np.log(scale) + 0.5 * np.log(2 / np.pi)).sum())
+    out = np.zeros(len(free))
+    out[:12] = 1 - ratio
+    for place, prior in ((12, priors.residual_sd), (13, priors.residual_spread)):
+        z = (free[place] - prior.mu) / prior.sigma
+        value += -0.5 * z**2 - np.log(prior.sigma) - 0.5 * np.log(2 * np.pi)
+        out[place] = -z / prior.sigma
+    spread = np.exp(free[13])
+    z = (free[N_HYPER:] - free[12]) / spread
+    value += float(-0.5 * (z**2).sum() - len(z) * (free[13] + 0.5 * np.log(2 * np.pi)))
+    out[N_HYPER:] = -z / spread
+    out[12] += z.sum() / spread
+    out[13] += (z**2).sum() - len(z)
+    return value, out
+
+
+def variances_of(free: FloatArray) -> Variances:
+    """Return free parameters, shape (n_dim,), on their own scale."""
+    sd = np.exp(free)
+    return Variances(
+        benchmark_sd=sd[:4], area_sd=sd[4:8], model_sd=float(sd[8]), model_area_sd=float(sd[9]),
+        lineage_sd=float(sd[10]), lineage_area_sd=float(sd[11]), residual_median=float(sd[12]),
+        residual_spread=float(sd[13]), residual_sd=sd[N_HYPER:],
+    )  # fmt: skip
+
+
+def draw_effects(
+    design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator
+) -> Effects:
+    """Draw all linear effects given the variances and the scores: a prior draw, moved by its error (Matheron's rule)."""
+    mean, top_sd = overall_prior(priors, design.terms)
+    levels = _levels(design, at, top_sd)
+    prior = prior_effects(design, at, priors, rng)
+    made = expected_scores(design, prior) + at.residual_sd[:, None] * rng.standard_normal(design.y.shape)
+    error = design.seen * (design.y - made)
+    xy = error @ design.x
+    _, areas, _ = _means(design, levels, error, xy)
+    rest = design.seen * (error - areas[design.area_of])
+    w = levels.weight[:, None]
+    inside = (levels.given @ (rest @ design.x)[:, :, None])[:, :, 0]
+    scores = w * (rest - w * design.seen * (inside @ design.x.T))  # Sigma^-1 error, (B, n)
+    by_area = design.area_benchmark @ scores
+    total = by_area.sum(axis=0)
+    return Effects(
+        overall=prior.overall + top_sd**2 * (total @ design.x),
+        area=prior.area + at.area_sd[design.terms] ** 2 * (by_area @ design.x),
+        benchmark=prior.benchmark + levels.scale**2 * (scores @ design.x),
+        model=prior.model + at.model_sd**2 * total,
+        model_area=prior.model_area + at.model_area_sd**2 * by_area,
+        lineage=prior.lineage + at.lineage_sd**2 * (total @ design.lineage),
+        lineage_area=prior.lineage_area + at.lineage_area_sd**2 * (by_area @ design.lineage),
+    )
+
+
+def prior_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
+    """Draw all linear effects from their prior given the variances."""
+    mean, top_sd = overall_prior(priors, design.terms)
+    (n, p), n_areas, n_lineages = design.x.shape, len(design.area_benchmark), design.lineage.shape[1]
+    return Effects(
+        overall=mean + top_sd * rng.standard_normal(p),
+        area=at.area_sd[design.terms] * rng.standard_normal((n_areas, p)),
+        benchmark=at.benchmark_sd[design.terms] * rng.standard_normal((len(design.y), p)),
+        model=at.model_sd * rng.standard_normal(n),
+        model_area=at.model_area_sd * rng.standard_normal((n_areas, n)),
+        lineage=at.lineage_sd * rng.standard_normal(n_lineages),
+        lineage_area=at.lineage_area_sd * rng.standard_normal((n_areas, n_lineages)),
+    )
+
+
+def expected_scores(design: CrossedDesign, effects: Effects) -> FloatArray:
+    """Return the expected scores given the effects, shape (n_benchmarks, n_models)."""
+    coefficients = effects.overall + effects.area[design.area_of] + effects.benchmark
+    shared = effects.model + effects.model_area + (effects.lineage + effects.lineage_area) @ design.lineage.T
+    return np.asarray(coefficients @ design.x.T + shared[design.area_of])
