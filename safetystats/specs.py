@@ -187,7 +187,9 @@ class CrossedPriors(Spec):
 
     `intercept`, `slope`, `class_effect` and `interaction` are those of the overall coefficients, with classes
     contrasted about their centre; `area_sd` and `benchmark_sd` of the sds between areas and between the benchmarks of
-    an area, of each of the four; then the sds of the effects of models and lineages, over all areas and in one.
+    an area, of each of the four; `model_sd` and `model_area_sd` of what a model has beyond class and capability, in all
+    areas and further in one, and `lineage_share` and `lineage_area_share` of the share of its variance that models of
+    one lineage have in common.
     `residual_sd` is the prior of the median residual sd over benchmarks, `residual_spread` of the sd of their
     logarithms.
     """
@@ -200,8 +202,8 @@ class CrossedPriors(Spec):
     benchmark_sd: HalfNormalPrior
     model_sd: HalfNormalPrior
     model_area_sd: HalfNormalPrior
-    lineage_sd: HalfNormalPrior
-    lineage_area_sd: HalfNormalPrior
+    lineage_share: BetaPrior
+    lineage_area_share: BetaPrior
     residual_sd: LogNormalPrior
     residual_spread: LogNormalPrior
 

@@ -8,8 +8,8 @@ classes times x_m) the row of the design,
 Write V_a for what the benchmarks of area a have in common. V_a is a vector over the models, and the model is a
 hierarchy of two levels of such vectors:
 
-    V_0 ~ N(X mean, X T_0 X' + s_r^2 I + s_l^2 ZZ'),   V_a | V_0 ~ N(V_0, X T_1 X' + s_ra^2 I + s_la^2 ZZ'),
-    y_b | V_a ~ N(V_a, X T_2 X' + s_b^2 I)             over the models with a score.
+    V_0 ~ N(X mean, X T_0 X' + K_0),    V_a | V_0 ~ N(V_0, X T_1 X' + K_1),    K = s^2 ((1 - share) I + share ZZ'),
+    y_b | V_a ~ N(V_a, X T_2 X' + s_b^2 I)     over the models with a score.
 
 Each level is integrated out in turn; nothing larger than models x models is ever factorised. What is left to sample
 are the variance parameters: fourteen numbers and one residual sd per benchmark, without funnels. The gradient is the
@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
 from safetystats.specs import CrossedPriors
 
-SDS = ("model_sd", "model_area_sd", "lineage_sd", "lineage_area_sd")
 N_HYPER = 14
-"""Variance parameters beside the residual sd of the benchmarks: 4 + 4 + 4 sds, median and spread of the residual sds."""
+"""Variance parameters beside the residual sd of each benchmark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +114,10 @@ class Variances:
     ----------
     benchmark_sd, area_sd : array, shape (4,)
         Between benchmarks of an area, and between areas: of intercept, slope, class effect, interaction.
-    model_sd, model_area_sd, lineage_sd, lineage_area_sd : float
+    model_sd, model_area_sd : float
+        Of what a model has beyond its class and capability: in all areas, and further in one area.
+    lineage_share, lineage_area_share : float
+        Share of these two variances that models of one lineage have in common (intraclass correlations).
     residual_median, residual_spread : float
         exp of the mean, and the sd, of the log residual sd over benchmarks.
     residual_sd : array, shape (n_benchmarks,)
@@ -124,8 +127,8 @@ class Variances:
     area_sd: FloatArray
     model_sd: float
     model_area_sd: float
-    lineage_sd: float
-    lineage_area_sd: float
+    lineage_share: float
+    lineage_area_share: float
     residual_median: float
     residual_spread: float
     residual_sd: FloatArray
@@ -181,16 +184,20 @@ def design_of(data: CrossedData) -> CrossedDesign:
 
 
 class _Levels(NamedTuple):
-    """Everything of one set of variances that does not depend on the scores."""
+    """Everything of one set of variances that does not depend on the scores.
+
+    V_a is written as L v_a, where L L' is the prior covariance of V_a given V_0; v_a - v_0 is then standard normal, and
+    (I + L' J_a L)^-1 is its posterior covariance given v_0, with J_a the information of the area's scores on V_a.
+    """
 
     weight: FloatArray  # (B,): 1 / s_b^2
     scale: FloatArray  # (p,): sd between benchmarks, by column
     inner: FloatArray  # (B, p, p): inverse of I + w T X'DX T, the posterior covariance of scaled deviations given V_a
     given: FloatArray  # (B, p, p): the same, unscaled
-    info: FloatArray  # (A, n, n): J_a, information of the area's scores on V_a
-    spread: FloatArray  # (A, n, n): covariance of V_a - V_0 given V_0 and the scores
-    info_given: FloatArray  # (A, n, n): information of the area's scores on V_0
-    top: FloatArray  # (n, n): posterior covariance of V_0
+    root: FloatArray  # (n, n): L
+    inverse: FloatArray  # (n, n): inverse of L
+    spread: FloatArray  # (A, n, n): (I + L' J_a L)^-1
+    top: FloatArray  # (n, n): posterior covariance of v_0
     log_det: float
 
 
@@ -201,40 +208,41 @@ def _levels(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> _Levels
     log_det = 2 * float(design.count @ np.log(at.residual_sd)) + float(np.linalg.slogdet(scaled)[1].sum())
     inner = np.linalg.inv(scaled)
     given = scale[:, None] * inner * scale
-    n_patterns = len(design.pattern_seen)
+    n_patterns, n_areas = design.area_pattern.shape[::-1]
     taken = design.pattern_benchmark @ (weight[:, None] ** 2 * given.reshape(-1, p * p))
     rows = design.pattern_seen[:, :, None] * design.x
     lost = rows @ taken.reshape(n_patterns, p, p) @ rows.transpose(0, 2, 1)
     info = -(design.area_pattern @ lost.reshape(n_patterns, n * n)).reshape(-1, n, n)
     info[:, np.arange(n), np.arange(n)] += (design.area_benchmark * weight) @ design.seen
-    root = np.linalg.cholesky(_shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_sd))
-    inside = np.eye(n) + root.T @ info @ root
+    root = np.linalg.cholesky(_shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_share))
+    inverse = np.linalg.inv(root)
+    right = (info.reshape(-1, n) @ root).reshape(-1, n, n)
+    inside = np.eye(n) + (right.transpose(0, 2, 1).reshape(-1, n) @ root).reshape(-1, n, n)
     log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside), axis1=1, axis2=2)).sum())
-    spread = root @ np.linalg.inv(inside) @ root.T
-    info_given = info - info @ spread @ info
-    root = np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_sd))
-    inside = np.eye(n) + root.T @ info_given.sum(axis=0) @ root
+    spread = np.linalg.inv(inside)
+    top_root = inverse @ np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_share))
+    inside = np.eye(n) + top_root.T @ (n_areas * np.eye(n) - spread.sum(axis=0)) @ top_root
     log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside))).sum())
-    top = root @ np.linalg.inv(inside) @ root.T
-    return _Levels(weight, scale, inner, given, info, spread, info_given, top, log_det)
+    top = top_root @ np.linalg.inv(inside) @ top_root.T
+    return _Levels(weight, scale, inner, given, root, inverse, spread, top, log_det)
 
 
-def _shared(design: CrossedDesign, coefficient_sd: FloatArray, model_sd: float, lineage_sd: float) -> FloatArray:
-    """Return X T X' + s^2 I + s_l^2 ZZ', shape (n, n)."""
-    x, z = design.x * coefficient_sd, design.lineage * lineage_sd
-    return np.asarray(x @ x.T + z @ z.T + model_sd**2 * np.eye(len(x)))
+def _shared(design: CrossedDesign, coefficient_sd: FloatArray, sd: float, share: float) -> FloatArray:
+    """Return X T X' + sd^2 ((1 - share) I + share ZZ'), shape (n, n)."""
+    x = design.x * coefficient_sd
+    lineages = design.lineage @ design.lineage.T
+    return np.asarray(x @ x.T + sd**2 * (share * lineages + (1 - share) * np.eye(len(x))))
 
 
-def _means(
-    design: CrossedDesign, levels: _Levels, y: FloatArray, xy: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return C^-1 y summed by area (A, n), and the posterior means of V_a (A, n) and V_0 (n,)."""
+def _means(design: CrossedDesign, levels: _Levels, y: FloatArray, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return C^-1 y summed by area, shape (A, n), and the posterior means of v_0 and of every v_a, shape (1 + A, n)."""
     vectors = levels.weight[:, None] ** 2 * (levels.given @ xy[:, :, None])[:, :, 0]
     taken = design.pattern_seen * (design.pattern_benchmark @ vectors @ design.x.T)
     sums = (design.area_benchmark * levels.weight) @ y - design.area_pattern @ taken
-    local = (levels.spread @ sums[:, :, None])[:, :, 0]
-    top = levels.top @ (sums - (levels.info @ local[:, :, None])[:, :, 0]).sum(axis=0)
-    return sums, top + local - (levels.spread @ (levels.info @ top)[:, :, None])[:, :, 0], top
+    white = sums @ levels.root
+    local = (levels.spread @ white[:, :, None])[:, :, 0]
+    top = levels.top @ local.sum(axis=0)  # (I + L' J L)^-1 L' h is also what h says of v_0
+    return sums, np.vstack([top, local + levels.spread @ top])
 
 
 def log_likelihood(
@@ -254,84 +262,95 @@ def log_likelihood(
     -------
     float
     array, shape (n_dim,)
-        Derivatives by the logarithms of benchmark_sd (4), area_sd (4), the four sds of `SDS`, zero for the two
-        parameters of the residual sds' distribution, and the logarithms of the residual sds; empty without gradient.
+        Derivatives by the free parameters (see `variances_of`); empty without gradient.
     """
     mean, top_sd = overall_prior(priors, design.terms)
     levels = _levels(design, at, top_sd)
-    expected = design.seen * (design.x @ mean)
-    y = design.y - expected
+    y = design.y - design.seen * (design.x @ mean)
     xy, yy = y @ design.x, (y**2).sum(axis=1)
-    sums, areas, top = _means(design, levels, y, xy)
+    sums, white = _means(design, levels, y, xy)
+    areas = white[1:] @ levels.root.T
     w, g = levels.weight, levels.given
-    quadratic = float(w @ yy - (w**2) @ np.einsum("bp,bpq,bq->b", xy, g, xy))
-    # y' Sigma^-1 y = sum_b y_b' C_b^-1 (y_b - V_a), V_a at its posterior mean
-    quadratic -= float((sums * areas).sum())
+    # y' Sigma^-1 y = sum_b y_b' C_b^-1 (y_b - V_a), with V_a at its posterior mean
+    quadratic = float(w @ yy - (w**2) @ np.einsum("bp,bpq,bq->b", xy, g, xy)) - float((sums * areas).sum())
     value = -0.5 * (levels.log_det + quadratic + float(design.count.sum()) * np.log(2 * np.pi))
     if not gradient:
         return value, np.empty(0)
 
-    n_terms = 4
-    of_term = (design.terms == np.arange(n_terms)[:, None]).astype(np.float64)
+    n = len(design.x)
+    carried = (levels.spread.reshape(-1, n) @ levels.top).reshape(-1, n, n)
+    carried_twice = carried @ levels.spread
+    covariance = levels.spread + carried_twice  # of v_a given the scores
     out = np.zeros(design.n_dim)
-    # Benchmarks: second moments of the deviations and residuals, from those of V_a by pattern of seen models.
-    pulled = np.eye(len(design.x)) - levels.spread @ levels.info
-    weighed = pulled @ levels.top
-    variance = np.diagonal(levels.spread, axis1=1, axis2=2) + (weighed * pulled).sum(axis=2)
-    rows = design.pattern_seen[:, :, None] * design.x
-    of = design.pattern_area
-    tops = pulled.transpose(0, 2, 1)[of] @ rows
-    between = rows.transpose(0, 2, 1) @ (levels.spread[of] @ rows) + tops.transpose(0, 2, 1) @ (levels.top @ tops)
-    between = between[design.pattern_of]
-    centre = areas[design.area_of]
-    rest = design.seen * (y - centre)
+    of_term = (design.terms == np.arange(4)[:, None]).astype(np.float64)
+    by_benchmark, out[N_HYPER:] = _benchmark_gradient(design, levels, y, areas, covariance)
+    out[:4] = of_term @ by_benchmark
+    # Areas and the top: g g' - Q, with g = Sigma^-1 y summed over benchmarks and Q = Sigma^-1 likewise.
+    eye, total = np.eye(n), levels.spread.sum(axis=0)
+    crossed = carried.sum(axis=0)
+    scores, top = white[1:] - white[0], len(areas) * eye - total
+    lost = len(areas) * levels.top - crossed - crossed.T + carried_twice.sum(axis=0)
+    moment = levels.inverse.T @ (scores.T @ scores - top + lost) @ levels.inverse
+    out[4:8] = at.area_sd**2 * (of_term @ ((moment @ design.x) * design.x).sum(axis=0))
+    out[[9, 11]] = _model_gradient(design, moment, at.model_area_sd, at.lineage_area_share)
+    all_scores = scores.sum(axis=0)
+    moment = levels.inverse.T @ (np.outer(all_scores, all_scores) - top + top @ levels.top @ top) @ levels.inverse
+    out[[8, 10]] = _model_gradient(design, moment, at.model_sd, at.lineage_share)
+    return value, out
+
+
+def _model_gradient(design: CrossedDesign, moment: FloatArray, sd: float, share: float) -> tuple[float, float]:
+    """Return derivatives by log sd and by the logit of the share of lineages; `moment` has shape (n, n)."""
+    own, lineages = float(np.trace(moment)), float(((moment @ design.lineage) * design.lineage).sum())
+    return sd**2 * (share * lineages + (1 - share) * own), 0.5 * sd**2 * share * (1 - share) * (lineages - own)
+
+
+def _benchmark_gradient(
+    design: CrossedDesign, levels: _Levels, y: FloatArray, areas: FloatArray, covariance: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return derivatives by the log sds between benchmarks (p,) and by the log residual sds (B,).
+
+    They are posterior second moments of deviations and residuals, from those of V_a by pattern of seen models.
+
+    Parameters
+    ----------
+    areas : array, shape (A, n)
+        Posterior means of V_a.
+    covariance : array, shape (A, n, n)
+        Posterior covariance of v_a.
+    """
+    n, of, w, g = len(design.x), design.pattern_area, levels.weight, levels.given
+    left = (covariance.reshape(-1, n) @ levels.root.T).reshape(-1, n, n)
+    variance = np.einsum("aij,ji->aj", left, levels.root)  # L (cov L')
+    rows = (levels.root.T @ (design.pattern_seen[:, :, None] * design.x)).transpose(0, 2, 1)
+    between = (rows @ covariance[of] @ rows.transpose(0, 2, 1))[design.pattern_of]
+    rest = design.seen * (y - areas[design.area_of])
     x_rest = rest @ design.x
     shift = w[:, None] * (g @ x_rest[:, :, None])[:, :, 0]
     scaled = levels.inner * levels.scale
     z = w[:, None] * (scaled @ x_rest[:, :, None])[:, :, 0]
     z_variance = np.diagonal(levels.inner, axis1=1, axis2=2) + w[:, None] ** 2 * ((scaled @ between) * scaled).sum(2)
-    out[:4] = of_term @ (z**2 + z_variance - 1).sum(axis=0)
-    cross_g = design.cross @ g
+    cross_g, g_between = design.cross @ g, g @ between
     squares = (rest**2).sum(1) - 2 * (shift * x_rest).sum(1) + np.einsum("bp,bpq,bq->b", shift, design.cross, shift)
     squares += np.trace(cross_g, axis1=1, axis2=2) + (design.pattern_seen * variance[of]).sum(1)[design.pattern_of]
-    g_between = g @ between
-    squares += -2 * w * np.trace(g_between, axis1=1, axis2=2)
-    squares += w**2 * (g_between * cross_g).sum(axis=(1, 2))
-    out[N_HYPER:] = w * squares - design.count
-    # Areas and the top: g g' - Q with g = Sigma^-1 y summed, Q the information left after what lies above.
-    scores = sums - (levels.info @ areas[:, :, None])[:, :, 0]
-    total = levels.info_given.sum(axis=0)
-    stacked = levels.info_given.reshape(-1, len(design.x))
-    lost = stacked.T @ (levels.top @ levels.info_given).reshape(stacked.shape)
-    for place, moment, model_sd, lineage_sd in (
-        (0, scores.T @ scores - total + lost, at.model_area_sd, at.lineage_area_sd),
-        (1, np.outer(s := scores.sum(axis=0), s) - total + total @ levels.top @ total, at.model_sd, at.lineage_sd),
-    ):
-        if place == 0:
-            out[4:8] = at.area_sd**2 * (of_term @ ((moment @ design.x) * design.x).sum(axis=0))
-        out[9 - place] = model_sd**2 * np.trace(moment)
-        out[11 - place] = lineage_sd**2 * ((moment @ design.lineage) * design.lineage).sum()
-    return value, out
+    squares += -2 * w * np.trace(g_between, axis1=1, axis2=2) + w**2 * (g_between * cross_g).sum(axis=(1, 2))
+    return (z**2 + z_variance - 1).sum(axis=0), w * squares - design.count
 
 
 def log_prior(free: FloatArray, priors: CrossedPriors) -> tuple[float, FloatArray]:
-    """Return the log prior density of the free parameters and its gradient.
-
-    Parameters
-    ----------
-    free : array, shape (n_dim,)
-        Logarithms of the sds, in the order of `log_likelihood`; places 12 and 13 are the mean of the log residual sds
-        and the logarithm of their sd. The density is that of the logarithms.
-    priors : CrossedPriors
-    """
-    scale = np.concatenate([
-        np.repeat([priors.benchmark_sd.sigma, priors.area_sd.sigma], 4),
-        [getattr(priors, name).sigma for name in SDS],
-    ])  # fmt: skip
-    ratio = np.exp(2 * free[:12]) / scale**2
-    value = float((free[:12] - 0.5 * ratio - np.log(scale) + 0.5 * np.log(2 / np.pi)).sum())
+    """Return the log prior density of the free parameters, shape (n_dim,) as in `variances_of`, and its gradient."""
+    scale = np.repeat(
+        [priors.benchmark_sd.sigma, priors.area_sd.sigma, priors.model_sd.sigma, priors.model_area_sd.sigma],
+        [4, 4, 1, 1],
+    )
+    ratio = np.exp(2 * free[:10]) / scale**2
+    value = float((free[:10] - 0.5 * ratio - np.log(scale) + 0.5 * np.log(2 / np.pi)).sum())
     out = np.zeros(len(free))
-    out[:12] = 1 - ratio
+    out[:10] = 1 - ratio
+    for place, share in ((10, priors.lineage_share), (11, priors.lineage_area_share)):
+        a, b = share.alpha, share.beta
+        value += float(-a * np.logaddexp(0, -free[place]) - b * np.logaddexp(0, free[place]) - special.betaln(a, b))
+        out[place] = a - (a + b) * special.expit(free[place])
     for place, prior in ((12, priors.residual_sd), (13, priors.residual_spread)):
         z = (free[place] - prior.mu) / prior.sigma
         value += -0.5 * z**2 - np.log(prior.sigma) - 0.5 * np.log(2 * np.pi)
@@ -346,11 +365,18 @@ def log_prior(free: FloatArray, priors: CrossedPriors) -> tuple[float, FloatArra
 
 
 def variances_of(free: FloatArray) -> Variances:
-    """Return free parameters, shape (n_dim,), on their own scale."""
-    sd = np.exp(free)
+    """Return free parameters on their own scale.
+
+    Parameters
+    ----------
+    free : array, shape (n_dim,)
+        Logarithms of benchmark_sd (4), area_sd (4), model_sd, model_area_sd; logits of lineage_share and
+        lineage_area_share; mean of the log residual sds and the logarithm of their sd; the log residual sds.
+    """
+    sd, share = np.exp(free), special.expit(free[10:12])
     return Variances(
         benchmark_sd=sd[:4], area_sd=sd[4:8], model_sd=float(sd[8]), model_area_sd=float(sd[9]),
-        lineage_sd=float(sd[10]), lineage_area_sd=float(sd[11]), residual_median=float(sd[12]),
+        lineage_share=float(share[0]), lineage_area_share=float(share[1]), residual_median=float(sd[12]),
         residual_spread=float(sd[13]), residual_sd=sd[N_HYPER:],
     )  # fmt: skip
 
@@ -365,8 +391,8 @@ def draw_effects(
     made = expected_scores(design, prior) + at.residual_sd[:, None] * rng.standard_normal(design.y.shape)
     error = design.seen * (design.y - made)
     xy = error @ design.x
-    _, areas, _ = _means(design, levels, error, xy)
-    rest = design.seen * (error - areas[design.area_of])
+    _, white = _means(design, levels, error, xy)
+    rest = design.seen * (error - (white[1:] @ levels.root.T)[design.area_of])
     w = levels.weight[:, None]
     inside = (levels.given @ (rest @ design.x)[:, :, None])[:, :, 0]
     scores = w * (rest - w * design.seen * (inside @ design.x.T))  # Sigma^-1 error, (B, n)
@@ -376,10 +402,11 @@ def draw_effects(
         overall=prior.overall + top_sd**2 * (total @ design.x),
         area=prior.area + at.area_sd[design.terms] ** 2 * (by_area @ design.x),
         benchmark=prior.benchmark + levels.scale**2 * (scores @ design.x),
-        model=prior.model + at.model_sd**2 * total,
-        model_area=prior.model_area + at.model_area_sd**2 * by_area,
-        lineage=prior.lineage + at.lineage_sd**2 * (total @ design.lineage),
-        lineage_area=prior.lineage_area + at.lineage_area_sd**2 * (by_area @ design.lineage),
+        model=prior.model + at.model_sd**2 * (1 - at.lineage_share) * total,
+        model_area=prior.model_area + at.model_area_sd**2 * (1 - at.lineage_area_share) * by_area,
+        lineage=prior.lineage + at.model_sd**2 * at.lineage_share * (total @ design.lineage),
+        lineage_area=prior.lineage_area
+        + at.model_area_sd**2 * at.lineage_area_share * (by_area @ design.lineage),
     )
 
 
@@ -391,10 +418,10 @@ def prior_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, r
         overall=mean + top_sd * rng.standard_normal(p),
         area=at.area_sd[design.terms] * rng.standard_normal((n_areas, p)),
         benchmark=at.benchmark_sd[design.terms] * rng.standard_normal((len(design.y), p)),
-        model=at.model_sd * rng.standard_normal(n),
-        model_area=at.model_area_sd * rng.standard_normal((n_areas, n)),
-        lineage=at.lineage_sd * rng.standard_normal(n_lineages),
-        lineage_area=at.lineage_area_sd * rng.standard_normal((n_areas, n_lineages)),
+        model=at.model_sd * np.sqrt(1 - at.lineage_share) * rng.standard_normal(n),
+        model_area=at.model_area_sd * np.sqrt(1 - at.lineage_area_share) * rng.standard_normal((n_areas, n)),
+        lineage=at.model_sd * np.sqrt(at.lineage_share) * rng.standard_normal(n_lineages),
+        lineage_area=at.model_area_sd * np.sqrt(at.lineage_area_share) * rng.standard_normal((n_areas, n_lineages)),
     )
 
 
