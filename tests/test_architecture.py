@@ -23,7 +23,7 @@ def name_of(path: Path) -> str:
 DOORS = {
     "pymc": {"inference/factor.py"},
     "pytensor": {"inference/factor.py"},
-    "nutpie": {"inference/sampling.py"},
+    "nutpie": {"inference/sampling.py", "inference/density_sampling.py"},
     "statsmodels": {"inference/mixed.py"},
     "matplotlib": {name for path in MODULES if (name := name_of(path)).startswith("reporting/figure")},
     "pypandoc": {"reporting/writers.py"},

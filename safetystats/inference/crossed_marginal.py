@@ -154,7 +154,7 @@ def overall_prior(priors: CrossedPriors, terms: IntArray) -> tuple[FloatArray, F
 
 def design_of(data: CrossedData) -> CrossedDesign:
     """Reduce data; a benchmark or a model without a score stays in and follows its prior."""
-    n, n_benchmarks = data.scores.shape
+    n, _n_benchmarks = data.scores.shape
     n_classes, n_areas = int(data.classes.max()) + 1, int(data.areas.max()) + 1
     contrasts = (data.classes[:, None] == np.arange(1, n_classes)) - 1.0 / n_classes
     ability = data.capability[:, None]
@@ -381,11 +381,9 @@ def variances_of(free: FloatArray) -> Variances:
     )  # fmt: skip
 
 
-def draw_effects(
-    design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator
-) -> Effects:
+def draw_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
     """Draw all linear effects given the variances and the scores: a prior draw, moved by its error (Matheron's rule)."""
-    mean, top_sd = overall_prior(priors, design.terms)
+    _mean, top_sd = overall_prior(priors, design.terms)
     levels = _levels(design, at, top_sd)
     prior = prior_effects(design, at, priors, rng)
     made = expected_scores(design, prior) + at.residual_sd[:, None] * rng.standard_normal(design.y.shape)
@@ -405,8 +403,7 @@ def draw_effects(
         model=prior.model + at.model_sd**2 * (1 - at.lineage_share) * total,
         model_area=prior.model_area + at.model_area_sd**2 * (1 - at.lineage_area_share) * by_area,
         lineage=prior.lineage + at.model_sd**2 * at.lineage_share * (total @ design.lineage),
-        lineage_area=prior.lineage_area
-        + at.model_area_sd**2 * at.lineage_area_share * (by_area @ design.lineage),
+        lineage_area=prior.lineage_area + at.model_area_sd**2 * at.lineage_area_share * (by_area @ design.lineage),
     )
 
 
