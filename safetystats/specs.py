@@ -6,89 +6,28 @@ key that was meant. The JSON of a spec is part of the identity of every fit made
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from safetystats.errors import Fault, StudyError, suggest
+from safetystats.priors import BetaPrior as BetaPrior
+from safetystats.priors import CrossedPriors as CrossedPriors
+from safetystats.priors import FactorPriors as FactorPriors
+from safetystats.priors import HalfNormalPrior as HalfNormalPrior
+from safetystats.priors import LogNormalPrior as LogNormalPrior
+from safetystats.priors import NormalPrior as NormalPrior
+from safetystats.priors import Positive
+from safetystats.priors import Spec as Spec
 from safetystats.shelf import shelf_names, shelf_path
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
 CorrelationMethod = Literal["spearman_2024", "spearman", "kendall", "pearson"]
-
-
-class Spec(BaseModel):
-    """Parent of all specs: frozen, no unknown keys, no silent conversions between kinds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of the spec's canonical JSON."""
-        return hashlib.sha256(self.model_dump_json().encode("utf-8")).hexdigest()
-
-
-class BetaPrior(Spec):
-    """Beta(alpha, beta) on the unit interval."""
-
-    family: Literal["beta"]
-    alpha: Positive
-    beta: Positive
-    reason: str = ""
-
-
-class LogNormalPrior(Spec):
-    """LogNormal(mu, sigma): log of the value is Normal(mu, sigma)."""
-
-    family: Literal["lognormal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class NormalPrior(Spec):
-    """Normal(mu, sigma)."""
-
-    family: Literal["normal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class HalfNormalPrior(Spec):
-    """Half-normal: the absolute value of Normal(0, sigma)."""
-
-    family: Literal["half_normal"]
-    sigma: Positive
-    reason: str = ""
-
-
-class FactorPriors(Spec):
-    """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
-
-    `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety
-    benchmark, `total_sd` of s, `icc` of kappa, `capability_icc` of omega, `intercept` of alpha. `further_loading` is
-    the prior of (r + 1) / 2, where r is the partial correlation of a benchmark with a further factor given the factors
-    before it.
-    """
-
-    capability_loading: BetaPrior
-    loading: BetaPrior
-    total_sd: LogNormalPrior
-    icc: BetaPrior
-    capability_icc: BetaPrior
-    intercept: NormalPrior
-    further_loading: BetaPrior = BetaPrior(
-        family="beta", alpha=3.0, beta=3.0, reason="symmetric about none; sd of the partial correlation 0.38"
-    )
 
 
 Prior = Annotated[BetaPrior | LogNormalPrior | NormalPrior, Field(discriminator="family")]
@@ -180,32 +119,6 @@ class MixedSpec(Spec):
     references: tuple[str, ...] = ()
     capability: Literal["mean", "pca"] = "mean"
     group: Literal["lineage", "family"] = "lineage"
-
-
-class CrossedPriors(Spec):
-    """Priors of the crossed model, in sd of the scores over all models, and per sd of capability (DESIGN 3.6).
-
-    `intercept`, `slope`, `class_effect` and `interaction` are those of the overall coefficients, with classes
-    contrasted about their centre; `area_sd` and `benchmark_sd` of the sds between areas and between the benchmarks of
-    an area, of each of the four; `model_sd` and `model_area_sd` of what a model has beyond class and capability, in all
-    areas and further in one, and `lineage_share` and `lineage_area_share` of the share of its variance that models of
-    one lineage have in common.
-    `residual_sd` is the prior of the median residual sd over benchmarks, `residual_spread` of the sd of their
-    logarithms.
-    """
-
-    intercept: NormalPrior
-    slope: NormalPrior
-    class_effect: NormalPrior
-    interaction: NormalPrior
-    area_sd: HalfNormalPrior
-    benchmark_sd: HalfNormalPrior
-    model_sd: HalfNormalPrior
-    model_area_sd: HalfNormalPrior
-    lineage_share: BetaPrior
-    lineage_area_share: BetaPrior
-    residual_sd: LogNormalPrior
-    residual_spread: LogNormalPrior
 
 
 class CrossedSpec(Spec):

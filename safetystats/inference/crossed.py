@@ -16,12 +16,12 @@ import xarray as xr
 
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.convergence import Convergence, convergence
-from safetystats.inference.crossed_marginal import (
+from safetystats.inference.crossed_marginal import draw_effects, log_likelihood
+from safetystats.inference.crossed_values import (
     CrossedData,
     CrossedDesign,
+    Variances,
     design_of,
-    draw_effects,
-    log_likelihood,
     log_prior,
     variances_of,
 )
@@ -368,20 +368,18 @@ def _mixed(trees: Sequence[xr.DataTree], coords: dict[str, list[str]]) -> xr.Dat
 
 
 def _imputations(tree: xr.DataTree, n: int) -> list[xr.DataTree]:
+    """Return the chains of every imputation by themselves, parameters only."""
     chains = tree["posterior"].sizes["chain"] // n
+    parameters, stats = tree["posterior"].to_dataset().drop_vars("capability"), tree["sample_stats"].to_dataset()
+    own = [slice(i * chains, (i + 1) * chains) for i in range(n)]
     return [
-        xr.DataTree.from_dict({
-            "posterior": tree["posterior"].to_dataset().drop_vars("capability").isel(chain=slice(i * chains, (i + 1) * chains)),
-            "sample_stats": tree["sample_stats"].to_dataset().isel(chain=slice(i * chains, (i + 1) * chains)),
-        })
-        for i in range(n)
-    ]  # fmt: skip
+        xr.DataTree.from_dict({"posterior": parameters.isel(chain=part), "sample_stats": stats.isel(chain=part)})
+        for part in own
+    ]
 
 
 def _log_density(tree: xr.DataTree, data: CrossedData, spec: CrossedSpec) -> float:
-    """Return the log marginal likelihood at the draw in the middle of the first chain, computed from the data at hand."""
-    from safetystats.inference.crossed_marginal import Variances
-
+    """Return the log marginal likelihood at the draw in the middle of the first chain, anew from the data."""
     posterior = tree["posterior"].to_dataset()
     one = posterior.isel(chain=0, draw=posterior.sizes["draw"] // 2)
     number = {
