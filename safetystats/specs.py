@@ -6,81 +6,28 @@ The JSON of a spec is part of the identity of every fit made with it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from safetystats.errors import Fault, StudyError, suggest
+from safetystats.priors import BetaPrior as BetaPrior
+from safetystats.priors import CrossedPriors as CrossedPriors
+from safetystats.priors import FactorPriors as FactorPriors
+from safetystats.priors import HalfNormalPrior as HalfNormalPrior
+from safetystats.priors import LogNormalPrior as LogNormalPrior
+from safetystats.priors import NormalPrior as NormalPrior
+from safetystats.priors import Positive
+from safetystats.priors import Spec as Spec
 from safetystats.shelf import shelf_names, shelf_path
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
 CorrelationMethod = Literal["spearman_2024", "spearman", "kendall", "pearson"]
-
-
-class Spec(BaseModel):
-    """Parent of all specs: frozen, no unknown keys, no silent conversions between kinds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of the spec's canonical JSON."""
-        return hashlib.sha256(self.model_dump_json().encode("utf-8")).hexdigest()
-
-
-class BetaPrior(Spec):
-    """Beta(alpha, beta) on the unit interval."""
-
-    family: Literal["beta"]
-    alpha: Positive
-    beta: Positive
-    reason: str = ""
-
-
-class LogNormalPrior(Spec):
-    """LogNormal(mu, sigma): log of the value is Normal(mu, sigma)."""
-
-    family: Literal["lognormal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class NormalPrior(Spec):
-    """Normal(mu, sigma)."""
-
-    family: Literal["normal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class FactorPriors(Spec):
-    """Priors of the factor model, in units of the z-scored columns (DESIGN 3.3).
-
-    `capability_loading` is the prior of (rho + 1) / 2 of the capability benchmarks, `loading` that of a safety
-    benchmark, `total_sd` of s, `icc` of kappa, `capability_icc` of omega, `intercept` of alpha. `further_loading` is
-    the prior of (r + 1) / 2, where r is the partial correlation of a benchmark with a further factor given the factors
-    before it.
-    """
-
-    capability_loading: BetaPrior
-    loading: BetaPrior
-    total_sd: LogNormalPrior
-    icc: BetaPrior
-    capability_icc: BetaPrior
-    intercept: NormalPrior
-    further_loading: BetaPrior = BetaPrior(
-        family="beta", alpha=3.0, beta=3.0, reason="symmetric about none; sd of the partial correlation 0.38"
-    )
 
 
 Prior = Annotated[BetaPrior | LogNormalPrior | NormalPrior, Field(discriminator="family")]
@@ -199,6 +146,19 @@ class MixedSpec(Spec):
         return self
 
 
+class CrossedSpec(Spec):
+    """One Bayesian model of all benchmarks at once: benchmarks in areas, models in lineages, model classes."""
+
+    kind: Literal["crossed"]
+    title: str
+    references: tuple[str, ...] = ()
+    transform: Literal["identity", "logit", "rank_normal"] = "identity"
+    capability: Literal["mean", "pca"] = "mean"
+    priors: CrossedPriors
+    sampling: SamplingPlan = SamplingPlan()
+    gates: Gates = Gates()
+
+
 class ScoreSpec(Spec):
     """The closed-form capability score, its correlations, and their intervals."""
 
@@ -258,7 +218,7 @@ class StudySpec(Spec):
         return self
 
 
-_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec}
+_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec, "crossed": CrossedSpec}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -307,7 +267,7 @@ def spec_path(name_or_path: str | Path) -> Path:
     return _resolve(name_or_path, "models")
 
 
-def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec:
+def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec | CrossedSpec:
     """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
     content = read_toml(spec_path(name_or_path))
     found = content.get("kind")
@@ -325,7 +285,7 @@ def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | S
             ]
         )
     spec = parse_spec(_KINDS[kind], content, str(name_or_path))
-    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec)
+    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec | CrossedSpec)
     return spec
 
 

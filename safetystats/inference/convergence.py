@@ -79,7 +79,8 @@ def convergence(tree: xr.DataTree) -> Convergence:
     r_hat_of, r_hat = _worst(az.rhat(posterior), largest=True)
     bulk_of, bulk = _worst(az.ess(posterior, method="bulk"), largest=False)
     tail_of, tail = _worst(az.ess(posterior, method="tail"), largest=False)
-    rho = posterior["rho"].to_numpy()
+    # The sign of loadings is what a chain can get wrong; a model without loadings has nothing to look at here.
+    rho = posterior["rho"].to_numpy() if "rho" in posterior else np.zeros((*list(posterior.sizes.values())[:2], 1))
     means = rho.mean(axis=1)
     within = np.sqrt(rho.var(axis=1).mean(axis=0))
     gap = np.abs(means - means.mean(axis=0)) / np.maximum(within, _TINY)

@@ -1,0 +1,119 @@
+"""NUTS for a log density that is written out by hand, with its gradient: nothing is compiled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import nutpie
+import xarray as xr
+from nutpie.compiled_pyfunc import from_pyfunc
+
+from safetystats.errors import FitError
+from safetystats.inference.arrays import FloatArray
+from safetystats.inference.streams import Report
+from safetystats.specs import SamplingPlan
+
+KEPT_STATS = ("diverging", "energy", "n_steps", "step_size_bar")
+LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]
+
+
+def draw_density(
+    log_density: LogDensity,
+    start: Callable[[np.random.Generator], FloatArray],
+    n_dim: int,
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None = None,
+    cores: int | None = None,
+) -> xr.DataTree:
+    """Draw from a density with NUTS and a diagonal mass matrix.
+
+    Parameters
+    ----------
+    log_density : callable
+        Takes a point, shape (n_dim,), and returns the log density and its gradient. May raise LinAlgError.
+    start : callable
+        Returns a random starting point, shape (n_dim,).
+    n_dim : int
+    plan : SamplingPlan
+    seed : int
+    report : callable or None
+        Called with (draws done, draws in all).
+    cores : int or None
+        Chains that run at once; all cores unless given.
+
+    Returns
+    -------
+    DataTree
+        Groups `posterior` (free: chain, draw, parameter) and `sample_stats`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If sampling was interrupted.
+    FitError
+        If the sampler finds no starting point or stops with an error.
+    """
+
+    def value_and_gradient(point: FloatArray) -> tuple[float, FloatArray]:
+        try:
+            with np.errstate(all="ignore"):
+                value, gradient = log_density(point)
+        except np.linalg.LinAlgError:
+            return -np.inf, np.zeros(n_dim)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros(n_dim)  # the sampler turns back, and counts a divergence
+        return value, gradient
+
+    def expand(point: FloatArray) -> dict[str, FloatArray]:
+        return {"free": np.array(point, dtype=np.float64)}
+
+    handle = from_pyfunc(
+        n_dim,
+        lambda: value_and_gradient,
+        lambda *_: expand,
+        [np.dtype("float64")],
+        [(n_dim,)],
+        ["free"],
+        coords={"parameter": np.arange(n_dim)},
+        dims={"free": ("parameter",)},
+        make_initial_point_fn=lambda number: start(np.random.default_rng(number)),
+    )
+    total = plan.chains * (plan.draws + plan.tune)
+    callback = None
+    if report is not None:
+        say = report
+
+        def callback(chains: Sequence[Any]) -> None:
+            say(sum(chain.finished_draws for chain in chains), total)
+
+    try:
+        tree: xr.DataTree = nutpie.sample(
+            handle,
+            draws=plan.draws,
+            tune=plan.tune,
+            chains=plan.chains,
+            cores=min(plan.chains, cores or os.cpu_count() or 1),
+            seed=seed,
+            adaptation="diag",
+            target_accept=plan.target_accept,
+            save_warmup=False,
+            progress_bar=False,
+            progress_callback=callback,
+            progress_rate=250,
+        )
+    except RuntimeError as error:
+        raise FitError(f"the sampler stopped: {error}") from error
+    if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:
+        # An interrupt ends the sampler early, and it returns what it has: that is no fit.
+        raise KeyboardInterrupt
+    stats = tree["sample_stats"].to_dataset()
+    return xr.DataTree.from_dict(
+        {
+            "posterior": tree["posterior"].to_dataset()[["free"]],
+            "sample_stats": stats[[name for name in KEPT_STATS if name in stats]],
+        }
+    )
