@@ -174,6 +174,43 @@ class MixedSpec(Spec):
     group: Literal["lineage", "family"] = "lineage"
 
 
+class InvariancePriors(Spec):
+    """Priors of the multi-group factor model beside those of the factor spec, in sd of the pooled z-scores.
+
+    `total_sd` is the prior of s in the reference class (pooled z-scores do not have sd one there); in every other class
+    `loading_difference` is that of its loading less that of the reference class, `intercept_difference` the same of
+    intercepts, `log_unique_ratio` that of the log ratio of unique variances, `latent_mean` that of mean capability and
+    `latent_sd` of its sd, the reference class having zero and one.
+    """
+
+    total_sd: LogNormalPrior
+    loading_difference: NormalPrior
+    intercept_difference: NormalPrior
+    log_unique_ratio: NormalPrior
+    latent_mean: NormalPrior
+    latent_sd: LogNormalPrior
+
+
+class InvarianceRule(Spec):
+    """When a difference in elpd between nested models of invariance counts: `elpd` and `errors` standard errors."""
+
+    elpd: Positive = 4.0
+    errors: Positive = 2.0
+    reason: str = "below four the standard error of a difference is itself not to be relied on (Sivula et al. 2020)"
+
+
+class InvarianceSpec(Spec):
+    """Common capability scale of several model classes, and how its measurement invariance is checked."""
+
+    kind: Literal["invariance"]
+    title: str
+    references: tuple[str, ...] = ()
+    priors: InvariancePriors
+    rule: InvarianceRule = InvarianceRule()
+    sampling: SamplingPlan = SamplingPlan()
+    gates: Gates = Gates()
+
+
 class ScoreSpec(Spec):
     """The closed-form capability score, its correlations, and their intervals."""
 
@@ -232,7 +269,12 @@ class StudySpec(Spec):
         return self
 
 
-_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec}
+_KINDS: dict[str, type[Spec]] = {
+    "factor": FactorSpec,
+    "invariance": InvarianceSpec,
+    "mixed": MixedSpec,
+    "score": ScoreSpec,
+}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -285,7 +327,7 @@ def spec_path(name_or_path: str | Path) -> Path:
     return _resolve(name_or_path, "models")
 
 
-def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec:
+def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | InvarianceSpec | MixedSpec | ScoreSpec:
     """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
     content = read_toml(spec_path(name_or_path))
     found = content.get("kind")
@@ -303,7 +345,7 @@ def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | S
             ]
         )
     spec = parse_spec(_KINDS[kind], content, str(name_or_path))
-    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec)
+    assert isinstance(spec, FactorSpec | InvarianceSpec | MixedSpec | ScoreSpec)
     return spec
 
 

@@ -46,7 +46,7 @@ from safetystats.inference.arrays import (
 )
 from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
 
-_BLANK = FactorPriors(
+BLANK = FactorPriors(
     capability_loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
     loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
     total_sd=LogNormalPrior(family="lognormal", mu=0.0, sigma=0.5),
@@ -73,40 +73,39 @@ def factor_graph(kind: GraphKind) -> pm.Model:
     (1992), appendix M.
     """
     size = kind.size
+    fill = prior_data(BLANK, np.ones(size.n_benchmarks, dtype=bool), size) | blank_data(kind)
+    with pm.Model() as graph:
+        data = {name: pm.Data(name, value) for name, value in fill.items()}
+        parts = _parameters(data, size)
+        pm.Potential("log_likelihood", log_likelihood(data, parts, kind))
+    return graph
+
+
+def blank_data(kind: GraphKind) -> dict[str, FloatArray | IntArray]:
+    """Return placeholders for the data of a graph, of the shapes that it is compiled for."""
+    size = kind.size
     structure = Structure(
         anchors=np.ones(size.n_benchmarks, dtype=bool),
         pattern=np.zeros((size.n_benchmarks, size.n_further), dtype=bool),
     )
-    fill: dict[str, FloatArray | IntArray] = dict(prior_data(_BLANK, structure.anchors, size))
-    if kind.evaluator != "sampled":
-        blank = np.zeros((size.n_families, size.n_benchmarks))
-        arrays = integrated_data if kind.evaluator == "integrated" else completed_data
-        fill |= arrays(blank, np.arange(size.n_families), structure, kind)
-    else:
+    if kind.evaluator == "sampled":
         blank = np.full((size.n_models, size.n_benchmarks), np.nan)
         families = np.zeros(size.n_models, dtype=np.int64)
-        fill |= sampled_data(blank, families, np.zeros_like(blank), structure, kind)
-    with pm.Model() as graph:
-        data = {name: pm.Data(name, value) for name, value in fill.items()}
-        parts = _parameters(data, size)
-        log_likelihood = _sampled(data, parts, kind) if kind.evaluator == "sampled" else _integrated(data, parts, kind)
-        pm.Potential("log_likelihood", log_likelihood)
-    return graph
+        return {**sampled_data(blank, families, np.zeros_like(blank), structure, kind)}
+    blank = np.zeros((size.n_families, size.n_benchmarks))
+    arrays = integrated_data if kind.evaluator == "integrated" else completed_data
+    return {**arrays(blank, np.arange(size.n_families), structure, kind)}
 
 
 def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     """Declare the parameters of the benchmarks; return them with what follows from them."""
-    k, a, b = size.n_benchmarks, data["prior_loading"][0], data["prior_loading"][1]
-    unit = pm.Beta("loading_unit", a, b, shape=k)
+    k = size.n_benchmarks
+    rho, sign, left = correlations(data, k)
     total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
     icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
     omega = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
     intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
-    rho = 2 * unit - 1
-    sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
     pm.Deterministic("rho", sign * rho)
-    pm.Potential("turned_loading_prior", ((sign - 1) * 0.5 * (a - b) * (pt.log(unit) - pt.log1p(-unit))).sum())
-    left = 4 * unit * (1 - unit)  # 1 - rho^2, without cancellation
     further = []
     if size.n_further:
         share = pm.Beta("further_unit", data["prior_further"][0], data["prior_further"][1], shape=(k, size.n_further))
@@ -122,18 +121,45 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
+def correlations(data: dict[str, Any], n_benchmarks: int) -> tuple[Any, Any, Any]:
+    """Declare the correlations with capability; return rho before the sign rule, the sign, and 1 - rho^2."""
+    a, b = data["prior_loading"][0], data["prior_loading"][1]
+    unit = pm.Beta("loading_unit", a, b, shape=n_benchmarks)
+    rho = 2 * unit - 1
+    sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
+    pm.Potential("turned_loading_prior", ((sign - 1) * 0.5 * (a - b) * (pt.log(unit) - pt.log1p(-unit))).sum())
+    return rho, sign, 4 * unit * (1 - unit)  # without cancellation
+
+
+def log_likelihood(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str = "") -> Any:
+    """Return the log likelihood of the scores of one class of models.
+
+    Parameters
+    ----------
+    data : dict
+        What `integrated_data`, `completed_data` or `sampled_data` gives, as tensors.
+    parts : dict
+        `slope`, `intercept`, `icc`, `unique` (n_benchmarks,), `sign`, `capability_icc` and its root
+        `capability_root`, and the list `further`: the parameters for capability of mean 0 and sd 1 in the class.
+    kind : GraphKind
+    label : str
+        Ends the names of the variables that the evaluator needs beside the parameters.
+    """
+    return _sampled(data, parts, kind, label) if kind.evaluator == "sampled" else _integrated(data, parts, kind, label)
+
+
+def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str) -> Any:
     """Return the log likelihood given capability, family effects integrated out over the observed cells."""
     size = kind.size
     omega, members = parts["capability_icc"], data["members"][:, :, None]
-    alone = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
-    together = pm.Normal("family_free", 0.0, 1.0, shape=size.n_families)
+    alone = pm.Normal(f"theta_free{label}", 0.0, 1.0, shape=size.n_models)
+    together = pm.Normal(f"family_free{label}", 0.0, 1.0, shape=size.n_families)
     # The root of the free variable, not of omega: at omega = 0 its gradient would not be finite.
     theta = parts["capability_root"] * (data["members"] * together[:, None]).sum(0) + pt.sqrt(1 - omega) * alone
-    pm.Deterministic("theta", parts["sign"] * theta)
+    pm.Deterministic(f"theta{label}", parts["sign"] * theta)
     signal = parts["slope"] * theta[:, None]
     if size.n_further:
-        eta = pm.Normal("further_free", 0.0, 1.0, shape=(size.n_models, size.n_further))
+        eta = pm.Normal(f"further_free{label}", 0.0, 1.0, shape=(size.n_models, size.n_further))
         for j, loading in enumerate(parts["further"]):
             signal = signal + loading * eta[:, j, None]
     residual = (data["scores"] - parts["intercept"] - signal) * data["seen"]
@@ -158,7 +184,7 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * data["seen"].sum())
 
 
-def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
+def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str) -> Any:
     """Return the log likelihood with all factors and family effects integrated out.
 
     Rows have covariance D + sum_j t_j l_j l_j', where t_j is the variance of factor j in the row: in contrasts one,
@@ -173,7 +199,7 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     )
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
     if kind.evaluator == "completed":
-        inside_families, means = _completed(data, kind.size)
+        inside_families, means = _completed(data, kind.size, label)
         quadratic = ((inside_families**2).sum(0) / within).sum()
         for row in whitened:
             quadratic -= ((inside_families * row).sum(1) ** 2).sum()
@@ -198,14 +224,14 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())
 
 
-def _completed(data: dict[str, Any], size: FactorSize) -> tuple[Any, Any]:
+def _completed(data: dict[str, Any], size: FactorSize, label: str) -> tuple[Any, Any]:
     """Declare the missing cells; return scores less their family's mean, and sqrt(n_f) times the means.
 
     The density of a missing cell is that of the model alone: the normal that it is declared with, which keeps padded
     ones in place, is taken off again.
     """
-    missing = pm.Normal("missing", 0.0, 1.0, shape=size.n_missing)
-    pm.Potential("missing_cells_have_no_prior", 0.5 * (missing**2 * data["filled"]).sum())
+    missing = pm.Normal(f"missing{label}", 0.0, 1.0, shape=size.n_missing)
+    pm.Potential(f"missing_cells_have_no_prior{label}", 0.5 * (missing**2 * data["filled"]).sum())
     flat = pt.concatenate([data["scores"].ravel(), pt.zeros(1)])
     filled = pt.inc_subtensor(flat[data["places"]], missing * data["filled"])
     values = filled[:-1].reshape((size.n_models, size.n_benchmarks))

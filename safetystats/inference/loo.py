@@ -30,12 +30,13 @@ class LeaveOut:
 
     Attributes
     ----------
-    unit : {"model", "family"}
+    unit : {"model", "family", "lineage"}
         What was left out at a time.
     labels : tuple of str, length n_units
         Names of the units.
     elpd : array, shape (n_units,)
-        For a family log p(y_f | all other families); for a model log p(y_m | all other models), relatives included.
+        For a family log p(y_f | all other families); for a model log p(y_m | all other models), relatives included;
+        for a lineage the same of all of its models together.
     pareto_k : array, shape (n_units,)
         Pareto k of the importance weights, also of the units that were refitted.
     refitted : array of bool, shape (n_units,)
@@ -46,7 +47,7 @@ class LeaveOut:
         Effective number of parameters: log density of the units under the fit to all of them, minus `total`.
     """
 
-    unit: Unit
+    unit: Unit | Literal["lineage"]
     labels: tuple[str, ...]
     elpd: FloatArray
     pareto_k: FloatArray
@@ -146,19 +147,56 @@ def leave_out(
         raise ValueError(f"{len(labels)} labels for {len(members)} units ({unit})")
     log_density = family_log_likelihood(draws, data) if unit == "family" else model_log_conditional(draws, data)
     kept = [i for i, rows in enumerate(members) if seen[rows].any()]
-    limit = min(limit, 1 - 1 / np.log10(draws.n_draws))
 
-    elpd, pareto_k = np.array([_smoothed(log_density[:, i]) for i in kept]).reshape(-1, 2).T
-    whole = special.logsumexp(log_density[:, kept], axis=0) - np.log(draws.n_draws)
-    refitted = np.zeros(len(kept), dtype=bool)
-    if refit is not None:
+    def exact(place: int) -> FloatArray:
+        rows = members[kept[place]]
+        assert refit is not None
+        return _exact(refit([int(row) for row in rows]), data, unit, rows)
+
+    return smoothed_leave_out(
+        log_density[:, kept], unit, [labels[i] for i in kept], exact if refit is not None else None, limit
+    )
+
+
+def smoothed_leave_out(
+    log_density: FloatArray,
+    unit: Unit | Literal["lineage"],
+    labels: Sequence[str],
+    exact: Callable[[int], FloatArray] | None = None,
+    limit: float = 0.7,
+) -> LeaveOut:
+    """Return leave-one-out densities of units from their log densities given all of the data.
+
+    Parameters
+    ----------
+    log_density : array, shape (n_draws, n_units)
+        log p(y_u | rest of the data that bears on it, parameters) under draws given all of the data.
+    unit : {"model", "family", "lineage"}
+        What they are.
+    labels : sequence of str, length n_units
+    exact : callable, optional
+        Takes the place of a unit whose Pareto k exceeds the limit and returns its log density under draws of a fit
+        without it, shape (n_draws,).
+    limit : float
+        Largest Pareto k that is trusted; see `leave_out`.
+
+    References
+    ----------
+    Vehtari, Gelman and Gabry (2017), Stat. Comput. 27; Vehtari, Simpson, Gelman, Yao and Gabry (2024), JMLR 25.
+    """
+    n_draws = len(log_density)
+    limit = min(limit, 1 - 1 / np.log10(n_draws))
+    elpd, pareto_k = np.array([_smoothed(column) for column in log_density.T]).reshape(-1, 2).T
+    whole = special.logsumexp(log_density, axis=0) - np.log(n_draws)
+    refitted = np.zeros(len(labels), dtype=bool)
+    if exact is not None:
         for place in np.flatnonzero(~(pareto_k <= limit)):
-            rows = members[kept[place]]
-            elpd[place] = _exact(refit([int(row) for row in rows]), data, unit, rows)
+            again = exact(int(place))
+            elpd[place] = special.logsumexp(again) - np.log(len(again))
             refitted[place] = True
     return LeaveOut(
         unit=unit,
-        labels=tuple(labels[i] for i in kept),
+        labels=tuple(labels),
         elpd=elpd,
         pareto_k=pareto_k,
         refitted=refitted,
@@ -236,8 +274,8 @@ def _smoothed(log_density: FloatArray) -> tuple[float, float]:
     return float(elpd), float(pareto_k)
 
 
-def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> float:
-    """Return the log predictive density of a unit under a fit without it."""
+def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> FloatArray:
+    """Return the log density of a unit under every draw of a fit without it, shape (n_draws,)."""
     relatives = np.flatnonzero(data.families == data.families[rows[0]])
     family = FactorData(
         values=data.values[relatives],
@@ -245,10 +283,8 @@ def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> 
         noise=data.noise[relatives],
     )
     if unit == "family":
-        log_density = family_log_likelihood(draws, family)[:, 0]
-    else:
-        log_density = model_log_conditional(draws, family)[:, int(np.searchsorted(relatives, rows[0]))]
-    return float(special.logsumexp(log_density) - np.log(draws.n_draws))
+        return family_log_likelihood(draws, family)[:, 0]
+    return model_log_conditional(draws, family)[:, int(np.searchsorted(relatives, rows[0]))]
 
 
 def _standard_error(pointwise: FloatArray) -> float:
