@@ -6,61 +6,27 @@ key that was meant. The JSON of a spec is part of the identity of every fit made
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from safetystats.errors import Fault, StudyError, suggest
 from safetystats.shelf import shelf_names, shelf_path
+from safetystats.spec_parts import BetaPrior as BetaPrior
+from safetystats.spec_parts import Gates as Gates
+from safetystats.spec_parts import LogNormalPrior as LogNormalPrior
+from safetystats.spec_parts import NormalPrior as NormalPrior
+from safetystats.spec_parts import Positive as Positive
+from safetystats.spec_parts import Probability as Probability
+from safetystats.spec_parts import SamplingPlan as SamplingPlan
+from safetystats.spec_parts import Spec as Spec
 
-Probability = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
 CorrelationMethod = Literal["spearman_2024", "spearman", "kendall", "pearson"]
-
-
-class Spec(BaseModel):
-    """Parent of all specs: frozen, no unknown keys, no silent conversions between kinds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of the spec's canonical JSON."""
-        return hashlib.sha256(self.model_dump_json().encode("utf-8")).hexdigest()
-
-
-class BetaPrior(Spec):
-    """Beta(alpha, beta) on the unit interval."""
-
-    family: Literal["beta"]
-    alpha: Positive
-    beta: Positive
-    reason: str = ""
-
-
-class LogNormalPrior(Spec):
-    """LogNormal(mu, sigma): log of the value is Normal(mu, sigma)."""
-
-    family: Literal["lognormal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class NormalPrior(Spec):
-    """Normal(mu, sigma)."""
-
-    family: Literal["normal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
 
 
 class FactorPriors(Spec):
@@ -92,25 +58,6 @@ class PriorAlternative(Spec):
     prior: Literal["capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept"]
     label: str
     value: Prior
-
-
-class SamplingPlan(Spec):
-    """How NUTS is run."""
-
-    chains: Annotated[int, Field(ge=2, le=16)] = 4
-    draws: Annotated[int, Field(ge=100, le=100_000)] = 1500
-    tune: Annotated[int, Field(ge=100, le=100_000)] = 1500
-    target_accept: Annotated[float, Field(ge=0.5, lt=1)] = 0.96
-
-
-class Gates(Spec):
-    """Limits that a fit must meet before a verdict is given (DESIGN 3.7)."""
-
-    r_hat: Annotated[float, Field(gt=1)] = 1.01
-    ess: Positive = 400.0
-    divergences: Annotated[int, Field(ge=0)] = 0
-    e_bfmi: Probability = 0.3
-    pareto_k: Positive = 0.7
 
 
 class CutPlan(Spec):

@@ -73,28 +73,25 @@ def factor_graph(kind: GraphKind) -> pm.Model:
     (1992), appendix M.
     """
     size = kind.size
-    fill = prior_data(BLANK, np.ones(size.n_benchmarks, dtype=bool), size) | blank_data(kind)
-    with pm.Model() as graph:
-        data = {name: pm.Data(name, value) for name, value in fill.items()}
-        parts = _parameters(data, size)
-        pm.Potential("log_likelihood", log_likelihood(data, parts, kind))
-    return graph
-
-
-def blank_data(kind: GraphKind) -> dict[str, FloatArray | IntArray]:
-    """Return placeholders for the data of a graph, of the shapes that it is compiled for."""
-    size = kind.size
     structure = Structure(
         anchors=np.ones(size.n_benchmarks, dtype=bool),
         pattern=np.zeros((size.n_benchmarks, size.n_further), dtype=bool),
     )
-    if kind.evaluator == "sampled":
+    fill: dict[str, FloatArray | IntArray] = dict(prior_data(BLANK, structure.anchors, size))
+    if kind.evaluator != "sampled":
+        blank = np.zeros((size.n_families, size.n_benchmarks))
+        arrays = integrated_data if kind.evaluator == "integrated" else completed_data
+        fill |= arrays(blank, np.arange(size.n_families), structure, kind)
+    else:
         blank = np.full((size.n_models, size.n_benchmarks), np.nan)
         families = np.zeros(size.n_models, dtype=np.int64)
-        return {**sampled_data(blank, families, np.zeros_like(blank), structure, kind)}
-    blank = np.zeros((size.n_families, size.n_benchmarks))
-    arrays = integrated_data if kind.evaluator == "integrated" else completed_data
-    return {**arrays(blank, np.arange(size.n_families), structure, kind)}
+        fill |= sampled_data(blank, families, np.zeros_like(blank), structure, kind)
+    with pm.Model() as graph:
+        data = {name: pm.Data(name, value) for name, value in fill.items()}
+        parts = _parameters(data, size)
+        log_likelihood = _sampled(data, parts, kind) if kind.evaluator == "sampled" else _integrated(data, parts, kind)
+        pm.Potential("log_likelihood", log_likelihood)
+    return graph
 
 
 def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
@@ -131,35 +128,18 @@ def correlations(data: dict[str, Any], n_benchmarks: int) -> tuple[Any, Any, Any
     return rho, sign, 4 * unit * (1 - unit)  # without cancellation
 
 
-def log_likelihood(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str = "") -> Any:
-    """Return the log likelihood of the scores of one class of models.
-
-    Parameters
-    ----------
-    data : dict
-        What `integrated_data`, `completed_data` or `sampled_data` gives, as tensors.
-    parts : dict
-        `slope`, `intercept`, `icc`, `unique` (n_benchmarks,), `sign`, `capability_icc` and its root
-        `capability_root`, and the list `further`: the parameters for capability of mean 0 and sd 1 in the class.
-    kind : GraphKind
-    label : str
-        Ends the names of the variables that the evaluator needs beside the parameters.
-    """
-    return _sampled(data, parts, kind, label) if kind.evaluator == "sampled" else _integrated(data, parts, kind, label)
-
-
-def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str) -> Any:
+def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
     """Return the log likelihood given capability, family effects integrated out over the observed cells."""
     size = kind.size
     omega, members = parts["capability_icc"], data["members"][:, :, None]
-    alone = pm.Normal(f"theta_free{label}", 0.0, 1.0, shape=size.n_models)
-    together = pm.Normal(f"family_free{label}", 0.0, 1.0, shape=size.n_families)
+    alone = pm.Normal("theta_free", 0.0, 1.0, shape=size.n_models)
+    together = pm.Normal("family_free", 0.0, 1.0, shape=size.n_families)
     # The root of the free variable, not of omega: at omega = 0 its gradient would not be finite.
     theta = parts["capability_root"] * (data["members"] * together[:, None]).sum(0) + pt.sqrt(1 - omega) * alone
-    pm.Deterministic(f"theta{label}", parts["sign"] * theta)
+    pm.Deterministic("theta", parts["sign"] * theta)
     signal = parts["slope"] * theta[:, None]
     if size.n_further:
-        eta = pm.Normal(f"further_free{label}", 0.0, 1.0, shape=(size.n_models, size.n_further))
+        eta = pm.Normal("further_free", 0.0, 1.0, shape=(size.n_models, size.n_further))
         for j, loading in enumerate(parts["further"]):
             signal = signal + loading * eta[:, j, None]
     residual = (data["scores"] - parts["intercept"] - signal) * data["seen"]
@@ -184,7 +164,7 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * data["seen"].sum())
 
 
-def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, label: str) -> Any:
+def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
     """Return the log likelihood with all factors and family effects integrated out.
 
     Rows have covariance D + sum_j t_j l_j l_j', where t_j is the variance of factor j in the row: in contrasts one,
@@ -194,12 +174,12 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, la
     loadings = [parts["slope"] * used, *(loading * used for loading in parts["further"])]
     inside = [1 - omega] + [1.0] * len(parts["further"])
     within = (1 - parts["icc"]) * parts["unique"]
-    whitened, log_pivots = _eliminate(
+    whitened, log_pivots = eliminate(
         [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)], 1 / within
     )
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
     if kind.evaluator == "completed":
-        inside_families, means = _completed(data, kind.size, label)
+        inside_families, means = _completed(data, kind.size)
         quadratic = ((inside_families**2).sum(0) / within).sum()
         for row in whitened:
             quadratic -= ((inside_families * row).sum(1) ** 2).sum()
@@ -215,7 +195,7 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, la
     residual = (means - roots * parts["intercept"]) * used * present
     spreads = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
     scaled = [pt.sqrt(t) * loading for t, loading in zip(spreads, loadings, strict=True)]
-    whitened, log_pivots = _eliminate(scaled, 1 / variance)
+    whitened, log_pivots = eliminate(scaled, 1 / variance)
     log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * log_pivots).sum()
     quadratic += (residual**2 / variance).sum()
     for row in whitened:
@@ -224,14 +204,14 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind, la
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())
 
 
-def _completed(data: dict[str, Any], size: FactorSize, label: str) -> tuple[Any, Any]:
+def _completed(data: dict[str, Any], size: FactorSize) -> tuple[Any, Any]:
     """Declare the missing cells; return scores less their family's mean, and sqrt(n_f) times the means.
 
     The density of a missing cell is that of the model alone: the normal that it is declared with, which keeps padded
     ones in place, is taken off again.
     """
-    missing = pm.Normal(f"missing{label}", 0.0, 1.0, shape=size.n_missing)
-    pm.Potential(f"missing_cells_have_no_prior{label}", 0.5 * (missing**2 * data["filled"]).sum())
+    missing = pm.Normal("missing", 0.0, 1.0, shape=size.n_missing)
+    pm.Potential("missing_cells_have_no_prior", 0.5 * (missing**2 * data["filled"]).sum())
     flat = pt.concatenate([data["scores"].ravel(), pt.zeros(1)])
     filled = pt.inc_subtensor(flat[data["places"]], missing * data["filled"])
     values = filled[:-1].reshape((size.n_models, size.n_benchmarks))
@@ -241,7 +221,7 @@ def _completed(data: dict[str, Any], size: FactorSize, label: str) -> tuple[Any,
     return inside, sums / roots
 
 
-def _eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
+def eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
     """Return vectors q_j with (D + sum_j l_j l_j')^-1 = D^-1 - sum_j q_j q_j', and the log determinant relative to D.
 
     One factor after the other (Sherman and Morrison): with the factors before it taken in, l_j becomes
