@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -122,6 +122,44 @@ def group_draws(posterior: xr.Dataset) -> GroupDraws:
         return np.asarray(values.reshape(-1, *values.shape[2:]), dtype=np.float64)
 
     return GroupDraws(**{name: flat(name) for name in (*BENCHMARK_FIELDS, *CLASS_FIELDS)})
+
+
+def aligned_draws(draws: GroupDraws) -> GroupDraws:
+    """Return the same model with capability of the other classes put on the scale of the reference class.
+
+    In the configural model each class has a scale of its own, mean zero and sd one, so that its loadings differ by the
+    sd of its capability and its intercepts by the mean. In every draw tau_c minimises sum_b |lambda_cb - tau lambda_b|
+    and then mu_c minimises sum_b |nu_cb - nu_b - lambda_cb mu / tau|: most benchmarks are taken to be invariant, and
+    those that are not are left with a difference. Loadings become lambda_cb / tau_c and intercepts nu_cb - lambda_cb
+    mu_c / tau_c; the density of the scores is the same.
+
+    Parameters
+    ----------
+    draws : GroupDraws
+        With latent mean zero and sd one in every class.
+
+    References
+    ----------
+    Asparouhov and Muthen (2014), Struct. Equ. Modeling 21 (alignment; there with another loss function).
+    """
+    reference = draws.loading[:, 0]
+    loading, intercept = draws.loading.copy(), draws.intercept.copy()
+    mean, sd = np.zeros_like(draws.latent_mean), np.ones_like(draws.latent_sd)
+    for place in range(1, loading.shape[1]):
+        sd[:, place] = _weighted_median(loading[:, place] / reference, np.abs(reference))
+        loading[:, place] /= sd[:, [place]]
+        slope = loading[:, place]
+        mean[:, place] = _weighted_median((intercept[:, place] - intercept[:, 0]) / slope, np.abs(slope))
+        intercept[:, place] -= slope * mean[:, [place]]
+    return replace(draws, loading=loading, intercept=intercept, latent_mean=mean, latent_sd=sd)
+
+
+def _weighted_median(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the weighted median of every row, one of its values, shape (n_rows,)."""
+    order = np.argsort(values, axis=1)
+    below = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    place = (below >= below[:, [-1]] / 2).argmax(axis=1)
+    return np.asarray(np.take_along_axis(values, np.take_along_axis(order, place[:, None], 1), 1)[:, 0])
 
 
 def group_arrays(

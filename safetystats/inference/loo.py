@@ -63,7 +63,7 @@ class LeaveOut:
     @property
     def standard_error(self) -> float:
         """Standard error of `total` over units, sqrt(n) times their sd (ddof 1); not a number for one unit."""
-        return _standard_error(self.elpd)
+        return standard_error(self.elpd)
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def compare_leave_out(found: Mapping[str, LeaveOut]) -> tuple[LeaveOutRow, ...]:
             elpd=result.total,
             elpd_error=result.standard_error,
             difference=float((result.elpd - best.elpd).sum()),
-            difference_error=0.0 if result is best else _standard_error(result.elpd - best.elpd),
+            difference_error=0.0 if result is best else standard_error(result.elpd - best.elpd),
             p_loo=result.p_loo,
             n_units=len(result.labels),
             n_refitted=int(result.refitted.sum()),
@@ -287,6 +287,7 @@ def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> 
     return model_log_conditional(draws, family)[:, int(np.searchsorted(relatives, rows[0]))]
 
 
-def _standard_error(pointwise: FloatArray) -> float:
+def standard_error(pointwise: FloatArray) -> float:
+    """Return the standard error of a sum over units, sqrt(n) times their sd (ddof 1); not a number for one unit."""
     n = len(pointwise)
     return float(np.sqrt(n * pointwise.var(ddof=1))) if n > 1 else float("nan")
