@@ -207,9 +207,10 @@ def group_scores(data: Sequence[FactorData], size: GroupSize, families: bool) ->
         `contrast` (n_classes, n_classes - 1): puts the differences of the other classes into their rows; `anchors`
         (n_benchmarks,), `shared` (); `n_contrasts` (n_classes,), `roots` (n_classes, n_families); with complete scores
         `cross` (n_classes, n_benchmarks, n_benchmarks) and `means` (n_classes, n_families, n_benchmarks), as in
-        `integrated_data` for each class; with missing cells `scores` (n_classes, n_models, n_benchmarks), `members`
-        (n_classes, n_families, n_models), and `places` and `filled` (n_missing,), as in `completed_data`, in the scores
-        of all classes laid out flat.
+        `integrated_data` for each class; with missing cells `scores` (n_classes, n_models, n_benchmarks), zero where
+        missing, and `sums` of them (n_classes, n_families, n_benchmarks); for every missing cell `places`, where it is
+        in the scores of all classes laid out flat, `sum_places`, where it is in the sums, and `filled`, one for a real
+        cell (n_missing,).
 
     Raises
     ------
@@ -222,9 +223,10 @@ def group_scores(data: Sequence[FactorData], size: GroupSize, families: bool) ->
     structure = Structure(anchors=np.ones(k, dtype=bool), pattern=np.zeros((k, 0), dtype=bool), families=families)
     if size.n_missing:
         each = [completed_data(own.values, own.families, structure, kind) for own in data]
+        each = [part | {"sums": np.asarray(part["members"]) @ np.asarray(part["scores"])} for part in each]
     else:
         each = [{**integrated_data(own.values, own.families, structure, kind)} for own in data]
-    stacked = ("n_contrasts", "roots", *(("scores", "members") if size.n_missing else ("cross", "means")))
+    stacked = ("n_contrasts", "roots", *(("scores", "sums") if size.n_missing else ("cross", "means")))
     found: dict[str, FloatArray | IntArray] = {
         "contrast": np.eye(size.n_classes)[:, 1:],
         "anchors": np.ones(k),
@@ -232,14 +234,19 @@ def group_scores(data: Sequence[FactorData], size: GroupSize, families: bool) ->
         **{name: np.stack([np.asarray(own[name], dtype=np.float64) for own in each]) for name in stacked},
     }
     if size.n_missing:
-        cells, spare = size.n_models * k, size.n_classes * size.n_models * k
-        real = [np.asarray(own["places"][own["filled"] > 0]) + c * cells for c, own in enumerate(each)]
-        places = np.concatenate(real)
-        if len(places) > size.n_missing:
-            raise ValueError(f"{len(places)} missing cells do not fit into {size}")
-        padded = np.full(size.n_missing, spare, dtype=np.int64)
-        padded[: len(places)] = places
-        found |= {"places": padded, "filled": (np.arange(size.n_missing) < len(places)).astype(np.float64)}
+        cells = [(c, *cell) for c, own in enumerate(data) for cell in np.argwhere(~np.isfinite(own.values))]
+        if len(cells) > size.n_missing:
+            raise ValueError(f"{len(cells)} missing cells do not fit into {size}")
+        where = np.array(cells, dtype=np.int64).reshape(-1, 3)
+        family = np.array([data[c].families[row] for c, row, _ in where], dtype=np.int64)
+        found["filled"] = (np.arange(size.n_missing) < len(cells)).astype(np.float64)
+        for name, n_rows, rows in (
+            ("places", size.n_models, where[:, 1]),
+            ("sum_places", size.n_families, family),
+        ):
+            places = np.full(size.n_missing, size.n_classes * n_rows * k, dtype=np.int64)  # the spare place
+            places[: len(cells)] = (where[:, 0] * n_rows + rows) * k + where[:, 2]
+            found[name] = places
     return found
 
 

@@ -122,8 +122,10 @@ def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize
     (row,), log_pivot = eliminate([pt.sqrt(1 - omega) * slope], 1 / within)
     log_det = (data["n_contrasts"] * (pt.log(within).sum(1) + log_pivot)).sum()
     if size.n_missing:
-        inside, means = _completed(data, size)  # (n_classes, n_models or n_families, n_benchmarks)
-        quadratic = (inside**2 / within[:, None]).sum() - ((inside * row[:, None]).sum(-1) ** 2).sum()
+        values, means = _completed(data, size)  # (n_classes, n_models or n_families, n_benchmarks)
+        # Sums of squares inside families: those over models less those of the families' means.
+        quadratic = (((values**2).sum(1) - (means**2).sum(1)) / within).sum()
+        quadratic -= ((values * row[:, None]).sum(-1) ** 2).sum() - ((means * row[:, None]).sum(-1) ** 2).sum()
     else:
         means, cross = data["means"], data["cross"]
         quadratic = (cross.diagonal(axis1=1, axis2=2) / within).sum()
@@ -142,13 +144,15 @@ def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize
 
 
 def _completed(data: dict[str, Any], size: GroupSize) -> tuple[Any, Any]:
-    """Declare the missing cells; return scores less their family's mean, and sqrt(n_f) times the means, by class."""
+    """Declare the missing cells; return all scores, and sqrt(n_f) times the means of families, by class."""
     missing = pm.Normal("missing", 0.0, 1.0, shape=size.n_missing)
     pm.Potential("missing_cells_have_no_prior", 0.5 * (missing**2 * data["filled"]).sum())
-    flat = pt.concatenate([data["scores"].ravel(), pt.zeros(1)])
-    filled = pt.inc_subtensor(flat[data["places"]], missing * data["filled"])
-    values = filled[:-1].reshape((size.n_classes, size.n_models, size.n_benchmarks))
-    members = data["members"][..., None]  # (n_classes, n_families, n_models, 1)
-    sums, roots = (members * values[:, None]).sum(2), pt.maximum(data["roots"], 1.0)[..., None]
-    inside = values - (members * (sums / roots**2)[:, :, None]).sum(1)
-    return inside, sums / roots
+
+    def added(known: Any, places: Any, n_rows: int) -> Any:
+        flat = pt.concatenate([known.ravel(), pt.zeros(1)])
+        filled = pt.inc_subtensor(flat[places], missing * data["filled"])
+        return filled[:-1].reshape((size.n_classes, n_rows, size.n_benchmarks))
+
+    sums = added(data["sums"], data["sum_places"], size.n_families)
+    values = added(data["scores"], data["places"], size.n_models)
+    return values, sums / pt.maximum(data["roots"], 1.0)[..., None]

@@ -28,7 +28,7 @@ PLAIN = Mode(linker="py", optimizer="fast_compile")
 K, CLASSES = 3, 3
 CLOSED = GroupSize(n_classes=CLASSES, n_models=8, n_benchmarks=K, n_families=4)
 GAPPY = replace(CLOSED, n_missing=5)
-"""Room for one more model, one more family and, where cells are missing, two more of these."""
+"""Room for one more model, one more family and, where cells are missing, one more of these."""
 OTHER = InvariancePriors(
     total_sd=LogNormalPrior(family="lognormal", mu=0.1, sigma=0.4),
     loading_difference=NormalPrior(family="normal", mu=0.1, sigma=0.7),
@@ -93,14 +93,15 @@ def gappy() -> Graph:
 
 
 def classes(*, gaps: bool = False) -> list[FactorData]:
-    """Three classes of 7, 5 and 4 models in 3, 3 and 2 families; with gaps, three missing cells in two classes."""
+    """Three classes of 7, 5 and 4 models in 3, 3 and 2 families; with gaps, four missing cells in two
+    classes, two of them of one family and benchmark."""
     rng = np.random.default_rng(4)
     found = []
     for families in ([0, 0, 0, 1, 2, 2, 1], [0, 1, 1, 2, 0], [0, 0, 1, 0]):
         values = rng.normal(size=(len(families), K))
         found.append(FactorData(values=values, families=np.array(families), noise=np.zeros_like(values)))
     if gaps:
-        found[1].values[1, 2] = found[1].values[3, 0] = found[2].values[0, 1] = np.nan
+        found[1].values[1:3, 2] = found[1].values[3, 0] = found[2].values[0, 1] = np.nan
     return found
 
 
