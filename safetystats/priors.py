@@ -1,60 +1,8 @@
-"""Priors as values: the families of distributions that a spec can name, and the priors of each model."""
+"""The priors of every model, as values that a spec states with a reason."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Spec(BaseModel):
-    """Parent of all specs: frozen, no unknown keys, no silent conversions between kinds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of the spec's canonical JSON."""
-        return hashlib.sha256(self.model_dump_json().encode("utf-8")).hexdigest()
-
-
-class BetaPrior(Spec):
-    """Beta(alpha, beta) on the unit interval."""
-
-    family: Literal["beta"]
-    alpha: Positive
-    beta: Positive
-    reason: str = ""
-
-
-class LogNormalPrior(Spec):
-    """LogNormal(mu, sigma): log of the value is Normal(mu, sigma)."""
-
-    family: Literal["lognormal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class NormalPrior(Spec):
-    """Normal(mu, sigma)."""
-
-    family: Literal["normal"]
-    mu: Finite
-    sigma: Positive
-    reason: str = ""
-
-
-class HalfNormalPrior(Spec):
-    """Half-normal: the absolute value of Normal(0, sigma)."""
-
-    family: Literal["half_normal"]
-    sigma: Positive
-    reason: str = ""
+from safetystats.spec_parts import BetaPrior, HalfNormalPrior, LogNormalPrior, NormalPrior, Spec
 
 
 class FactorPriors(Spec):
@@ -101,3 +49,20 @@ class CrossedPriors(Spec):
     lineage_area_share: BetaPrior
     residual_sd: LogNormalPrior
     residual_spread: LogNormalPrior
+
+
+class InvariancePriors(Spec):
+    """Priors of the multi-group factor model beside those of the factor spec, in sd of the pooled z-scores.
+
+    `total_sd` is the prior of s in the reference class (pooled z-scores do not have sd one there); in every other class
+    `loading_difference` is that of its loading less that of the reference class, `intercept_difference` the same of
+    intercepts, `log_unique_ratio` that of the log ratio of unique variances, `latent_mean` that of mean capability and
+    `latent_sd` of its sd, the reference class having zero and one.
+    """
+
+    total_sd: LogNormalPrior
+    loading_difference: NormalPrior
+    intercept_difference: NormalPrior
+    log_unique_ratio: NormalPrior
+    latent_mean: NormalPrior
+    latent_sd: LogNormalPrior

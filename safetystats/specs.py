@@ -14,17 +14,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from safetystats.errors import Fault, StudyError, suggest
-from safetystats.priors import BetaPrior as BetaPrior
 from safetystats.priors import CrossedPriors as CrossedPriors
 from safetystats.priors import FactorPriors as FactorPriors
-from safetystats.priors import HalfNormalPrior as HalfNormalPrior
-from safetystats.priors import LogNormalPrior as LogNormalPrior
-from safetystats.priors import NormalPrior as NormalPrior
-from safetystats.priors import Positive
-from safetystats.priors import Spec as Spec
+from safetystats.priors import InvariancePriors as InvariancePriors
 from safetystats.shelf import shelf_names, shelf_path
+from safetystats.spec_parts import BetaPrior as BetaPrior
+from safetystats.spec_parts import Gates as Gates
+from safetystats.spec_parts import HalfNormalPrior as HalfNormalPrior
+from safetystats.spec_parts import LogNormalPrior as LogNormalPrior
+from safetystats.spec_parts import NormalPrior as NormalPrior
+from safetystats.spec_parts import Positive as Positive
+from safetystats.spec_parts import Probability as Probability
+from safetystats.spec_parts import SamplingPlan as SamplingPlan
+from safetystats.spec_parts import Spec as Spec
 
-Probability = Annotated[float, Field(gt=0, lt=1)]
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
 CorrelationMethod = Literal["spearman_2024", "spearman", "kendall", "pearson"]
@@ -39,25 +42,6 @@ class PriorAlternative(Spec):
     prior: Literal["capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept"]
     label: str
     value: Prior
-
-
-class SamplingPlan(Spec):
-    """How NUTS is run."""
-
-    chains: Annotated[int, Field(ge=2, le=16)] = 4
-    draws: Annotated[int, Field(ge=100, le=100_000)] = 1500
-    tune: Annotated[int, Field(ge=100, le=100_000)] = 1500
-    target_accept: Annotated[float, Field(ge=0.5, lt=1)] = 0.96
-
-
-class Gates(Spec):
-    """Limits that a fit must meet before a verdict is given (DESIGN 3.7)."""
-
-    r_hat: Annotated[float, Field(gt=1)] = 1.01
-    ess: Positive = 400.0
-    divergences: Annotated[int, Field(ge=0)] = 0
-    e_bfmi: Probability = 0.3
-    pareto_k: Positive = 0.7
 
 
 class CutPlan(Spec):
@@ -159,6 +143,26 @@ class CrossedSpec(Spec):
     gates: Gates = Gates()
 
 
+class InvarianceRule(Spec):
+    """When a difference in elpd between nested models of invariance counts: `elpd` and `errors` standard errors."""
+
+    elpd: Positive = 4.0
+    errors: Positive = 2.0
+    reason: str = "below four the standard error of a difference is itself not to be relied on (Sivula et al. 2020)"
+
+
+class InvarianceSpec(Spec):
+    """Common capability scale of several model classes, and how its measurement invariance is checked."""
+
+    kind: Literal["invariance"]
+    title: str
+    references: tuple[str, ...] = ()
+    priors: InvariancePriors
+    rule: InvarianceRule = InvarianceRule()
+    sampling: SamplingPlan = SamplingPlan()
+    gates: Gates = Gates()
+
+
 class ScoreSpec(Spec):
     """The closed-form capability score, its correlations, and their intervals."""
 
@@ -218,7 +222,14 @@ class StudySpec(Spec):
         return self
 
 
-_KINDS: dict[str, type[Spec]] = {"factor": FactorSpec, "mixed": MixedSpec, "score": ScoreSpec, "crossed": CrossedSpec}
+_KINDS: dict[str, type[Spec]] = {
+    "crossed": CrossedSpec,
+    "factor": FactorSpec,
+    "invariance": InvarianceSpec,
+    "mixed": MixedSpec,
+    "score": ScoreSpec,
+}
+AnySpec = CrossedSpec | FactorSpec | InvarianceSpec | MixedSpec | ScoreSpec
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -267,7 +278,7 @@ def spec_path(name_or_path: str | Path) -> Path:
     return _resolve(name_or_path, "models")
 
 
-def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | ScoreSpec | CrossedSpec:
+def read_spec(name_or_path: str | Path, kind: str) -> AnySpec:
     """Return the spec named on the models shelf, or in a file of one's own (a path that ends in .toml)."""
     content = read_toml(spec_path(name_or_path))
     found = content.get("kind")
@@ -285,7 +296,7 @@ def read_spec(name_or_path: str | Path, kind: str) -> FactorSpec | MixedSpec | S
             ]
         )
     spec = parse_spec(_KINDS[kind], content, str(name_or_path))
-    assert isinstance(spec, FactorSpec | MixedSpec | ScoreSpec | CrossedSpec)
+    assert isinstance(spec, AnySpec)
     return spec
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import xarray as xr
 
 from safetystats.inference.arrays import GraphKind, Structure
@@ -27,13 +29,31 @@ def sample(
     from safetystats.inference.sampling import compile_factor, draw_posterior
 
     compiled = compile_factor(kind)
-    plans = [spec.sampling]
-    draws = draw_posterior(compiled, data, spec.priors, structure, spec.sampling, seed, report)
+
+    def draw(plan: SamplingPlan) -> xr.DataTree:
+        return draw_posterior(compiled, data, spec.priors, structure, plan, seed, report)
+
+    return until_gates(draw, spec.sampling, lambda tree: convergence(tree).passes(spec.gates))
+
+
+def until_gates(
+    draw: Callable[[SamplingPlan], xr.DataTree], first: SamplingPlan, passes: Callable[[xr.DataTree], bool]
+) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
+    """Draw by the first plan, and while `passes` says no, with twice the draws and smaller steps, twice at most.
+
+    Returns
+    -------
+    tree : DataTree
+        The last draws.
+    plans : tuple of SamplingPlan
+        All that was tried, the last one being that of `tree`.
+    """
+    plans = [first]
+    tree = draw(first)
     for accept in LATER_ACCEPT:
-        if convergence(draws).passes(spec.gates):
+        if passes(tree):
             break
-        more = {"draws": 2 * spec.sampling.draws, "tune": 2 * spec.sampling.tune}
-        accept_now = max(spec.sampling.target_accept, accept)
-        plans.append(spec.sampling.model_copy(update={**more, "target_accept": accept_now}))
-        draws = draw_posterior(compiled, data, spec.priors, structure, plans[-1], seed, report)
-    return draws, tuple(plans)
+        more = {"draws": 2 * first.draws, "tune": 2 * first.tune}
+        plans.append(first.model_copy(update={**more, "target_accept": max(first.target_accept, accept)}))
+        tree = draw(plans[-1])
+    return tree, tuple(plans)

@@ -46,7 +46,7 @@ from safetystats.inference.arrays import (
 )
 from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
 
-_BLANK = FactorPriors(
+BLANK = FactorPriors(
     capability_loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
     loading=BetaPrior(family="beta", alpha=2.0, beta=2.0),
     total_sd=LogNormalPrior(family="lognormal", mu=0.0, sigma=0.5),
@@ -77,7 +77,7 @@ def factor_graph(kind: GraphKind) -> pm.Model:
         anchors=np.ones(size.n_benchmarks, dtype=bool),
         pattern=np.zeros((size.n_benchmarks, size.n_further), dtype=bool),
     )
-    fill: dict[str, FloatArray | IntArray] = dict(prior_data(_BLANK, structure.anchors, size))
+    fill: dict[str, FloatArray | IntArray] = dict(prior_data(BLANK, structure.anchors, size))
     if kind.evaluator != "sampled":
         blank = np.zeros((size.n_families, size.n_benchmarks))
         arrays = integrated_data if kind.evaluator == "integrated" else completed_data
@@ -96,17 +96,13 @@ def factor_graph(kind: GraphKind) -> pm.Model:
 
 def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     """Declare the parameters of the benchmarks; return them with what follows from them."""
-    k, a, b = size.n_benchmarks, data["prior_loading"][0], data["prior_loading"][1]
-    unit = pm.Beta("loading_unit", a, b, shape=k)
+    k = size.n_benchmarks
+    rho, sign, left = correlations(data, k)
     total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
     icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
     omega = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
     intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
-    rho = 2 * unit - 1
-    sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
     pm.Deterministic("rho", sign * rho)
-    pm.Potential("turned_loading_prior", ((sign - 1) * 0.5 * (a - b) * (pt.log(unit) - pt.log1p(-unit))).sum())
-    left = 4 * unit * (1 - unit)  # 1 - rho^2, without cancellation
     further = []
     if size.n_further:
         share = pm.Beta("further_unit", data["prior_further"][0], data["prior_further"][1], shape=(k, size.n_further))
@@ -120,6 +116,16 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
         "capability_icc": omega * data["shared"], "capability_root": pt.sqrt(omega) * data["shared"],
         "further": [total_sd * loading for loading in further],
     }  # fmt: skip
+
+
+def correlations(data: dict[str, Any], n_benchmarks: int) -> tuple[Any, Any, Any]:
+    """Declare the correlations with capability; return rho before the sign rule, the sign, and 1 - rho^2."""
+    a, b = data["prior_loading"][0], data["prior_loading"][1]
+    unit = pm.Beta("loading_unit", a, b, shape=n_benchmarks)
+    rho = 2 * unit - 1
+    sign = pt.switch(pt.ge((rho * data["anchors"]).sum(), 0), 1.0, -1.0)
+    pm.Potential("turned_loading_prior", ((sign - 1) * 0.5 * (a - b) * (pt.log(unit) - pt.log1p(-unit))).sum())
+    return rho, sign, 4 * unit * (1 - unit)  # without cancellation
 
 
 def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> Any:
@@ -168,7 +174,7 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     loadings = [parts["slope"] * used, *(loading * used for loading in parts["further"])]
     inside = [1 - omega] + [1.0] * len(parts["further"])
     within = (1 - parts["icc"]) * parts["unique"]
-    whitened, log_pivots = _eliminate(
+    whitened, log_pivots = eliminate(
         [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)], 1 / within
     )
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
@@ -189,7 +195,7 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     residual = (means - roots * parts["intercept"]) * used * present
     spreads = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
     scaled = [pt.sqrt(t) * loading for t, loading in zip(spreads, loadings, strict=True)]
-    whitened, log_pivots = _eliminate(scaled, 1 / variance)
+    whitened, log_pivots = eliminate(scaled, 1 / variance)
     log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * log_pivots).sum()
     quadratic += (residual**2 / variance).sum()
     for row in whitened:
@@ -215,7 +221,7 @@ def _completed(data: dict[str, Any], size: FactorSize) -> tuple[Any, Any]:
     return inside, sums / roots
 
 
-def _eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
+def eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
     """Return vectors q_j with (D + sum_j l_j l_j')^-1 = D^-1 - sum_j q_j q_j', and the log determinant relative to D.
 
     One factor after the other (Sherman and Morrison): with the factors before it taken in, l_j becomes

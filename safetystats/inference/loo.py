@@ -30,14 +30,15 @@ class LeaveOut:
 
     Attributes
     ----------
-    unit : {"model", "family"}
+    unit : {"model", "family", "lineage"}
         What was left out at a time.
     labels : tuple of str, length n_units
         Names of the units.
     families : array of int, shape (n_units,)
         Family of each unit: densities of relatives are dependent.
     elpd : array, shape (n_units,)
-        For a family log p(y_f | all other families); for a model log p(y_m | all other models), relatives included.
+        For a family log p(y_f | all other families); for a model log p(y_m | all other models), relatives included;
+        for a lineage the same of all of its models together.
     pareto_k : array, shape (n_units,)
         Pareto k of the importance weights, also of the units that were refitted.
     refitted : array of bool, shape (n_units,)
@@ -48,7 +49,7 @@ class LeaveOut:
         Effective number of parameters: log density of the units under the fit to all of them, minus `total`.
     """
 
-    unit: Unit
+    unit: Unit | Literal["lineage"]
     labels: tuple[str, ...]
     families: IntArray
     elpd: FloatArray
@@ -65,7 +66,7 @@ class LeaveOut:
     @property
     def standard_error(self) -> float:
         """Standard error of `total`, the units of a family taken together; not a number for one family."""
-        return _standard_error(self.elpd, self.families)
+        return standard_error(self.elpd, self.families)
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -150,20 +151,61 @@ def leave_out(
         raise ValueError(f"{len(labels)} labels for {len(members)} units ({unit})")
     log_density = family_log_likelihood(draws, data) if unit == "family" else model_log_conditional(draws, data)
     kept = [i for i, rows in enumerate(members) if seen[rows].any()]
-    limit = min(limit, 1 - 1 / np.log10(draws.n_draws))
 
-    elpd, pareto_k = np.array([_smoothed(log_density[:, i]) for i in kept]).reshape(-1, 2).T
-    whole = special.logsumexp(log_density[:, kept], axis=0) - np.log(draws.n_draws)
-    refitted = np.zeros(len(kept), dtype=bool)
-    if refit is not None:
+    def exact(place: int) -> FloatArray:
+        rows = members[kept[place]]
+        assert refit is not None
+        return _exact(refit([int(row) for row in rows]), data, unit, rows)
+
+    return smoothed_leave_out(
+        log_density[:, kept], unit, [labels[i] for i in kept], [int(data.families[members[i][0]]) for i in kept],
+        exact if refit is not None else None, limit,
+    )  # fmt: skip
+
+
+def smoothed_leave_out(
+    log_density: FloatArray,
+    unit: Unit | Literal["lineage"],
+    labels: Sequence[str],
+    families: Sequence[int],
+    exact: Callable[[int], FloatArray] | None = None,
+    limit: float = 0.7,
+) -> LeaveOut:
+    """Return leave-one-out densities of units from their log densities given all of the data.
+
+    Parameters
+    ----------
+    log_density : array, shape (n_draws, n_units)
+        log p(y_u | rest of the data that bears on it, parameters) under draws given all of the data.
+    unit : {"model", "family", "lineage"}
+        What they are.
+    labels : sequence of str, length n_units
+    families : sequence of int, length n_units
+        Family of each unit.
+    exact : callable, optional
+        Takes the place of a unit whose Pareto k exceeds the limit and returns its log density under draws of a fit
+        without it, shape (n_draws,).
+    limit : float
+        Largest Pareto k that is trusted; see `leave_out`.
+
+    References
+    ----------
+    Vehtari, Gelman and Gabry (2017), Stat. Comput. 27; Vehtari, Simpson, Gelman, Yao and Gabry (2024), JMLR 25.
+    """
+    n_draws = len(log_density)
+    limit = min(limit, 1 - 1 / np.log10(n_draws))
+    elpd, pareto_k = np.array([_smoothed(column) for column in log_density.T]).reshape(-1, 2).T
+    whole = special.logsumexp(log_density, axis=0) - np.log(n_draws)
+    refitted = np.zeros(len(labels), dtype=bool)
+    if exact is not None:
         for place in np.flatnonzero(~(pareto_k <= limit)):
-            rows = members[kept[place]]
-            elpd[place] = _exact(refit([int(row) for row in rows]), data, unit, rows)
+            again = exact(int(place))
+            elpd[place] = special.logsumexp(again) - np.log(len(again))
             refitted[place] = True
     return LeaveOut(
         unit=unit,
-        labels=tuple(labels[i] for i in kept),
-        families=np.array([data.families[members[i][0]] for i in kept], dtype=np.int64),
+        labels=tuple(labels),
+        families=np.asarray(families, dtype=np.int64),
         elpd=elpd,
         pareto_k=pareto_k,
         refitted=refitted,
@@ -218,7 +260,7 @@ def compare_leave_out(found: Mapping[str, LeaveOut]) -> tuple[LeaveOutRow, ...]:
             elpd=result.total,
             elpd_error=result.standard_error,
             difference=float((result.elpd - best.elpd).sum()),
-            difference_error=0.0 if result is best else _standard_error(result.elpd - best.elpd, best.families),
+            difference_error=0.0 if result is best else standard_error(result.elpd - best.elpd, best.families),
             p_loo=result.p_loo,
             n_units=len(result.labels),
             n_refitted=int(result.refitted.sum()),
@@ -243,8 +285,8 @@ def _smoothed(log_density: FloatArray) -> tuple[float, float]:
     return float(elpd), float(pareto_k)
 
 
-def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> float:
-    """Return the log predictive density of a unit under a fit without it."""
+def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> FloatArray:
+    """Return the log density of a unit under every draw of a fit without it, shape (n_draws,)."""
     relatives = np.flatnonzero(data.families == data.families[rows[0]])
     family = FactorData(
         values=data.values[relatives],
@@ -252,13 +294,12 @@ def _exact(draws: FactorDraws, data: FactorData, unit: Unit, rows: IntArray) -> 
         noise=data.noise[relatives],
     )
     if unit == "family":
-        log_density = family_log_likelihood(draws, family)[:, 0]
-    else:
-        log_density = model_log_conditional(draws, family)[:, int(np.searchsorted(relatives, rows[0]))]
-    return float(special.logsumexp(log_density) - np.log(draws.n_draws))
+        return family_log_likelihood(draws, family)[:, 0]
+    return model_log_conditional(draws, family)[:, int(np.searchsorted(relatives, rows[0]))]
 
 
-def _standard_error(pointwise: FloatArray, families: IntArray) -> float:
+def standard_error(pointwise: FloatArray, families: IntArray) -> float:
+    """Return the standard error of a sum over units, those of a family taken together; not a number for one family."""
     codes = np.unique(families, return_inverse=True)[1]
     sums = np.bincount(codes, weights=pointwise - pointwise.mean())
     return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())) if len(sums) > 1 else float("nan")

@@ -65,11 +65,36 @@ def model_log_conditional(draws: FactorDraws, data: FactorData) -> FloatArray:
     array, shape (n_draws, n_models)
         Zero for a model without a score.
     """
+    return unit_log_conditional(draws, data, np.eye(len(data.families), dtype=bool))
+
+
+def unit_log_conditional(draws: FactorDraws, data: FactorData, units: BoolArray) -> FloatArray:
+    """Return log p(y_u | scores of the other models of its families, parameters) of units of one or more models.
+
+    For each family that has models of the unit this is log p(y_f) - log p(y_f without them); families are independent
+    given the parameters, so that their terms add up.
+
+    Parameters
+    ----------
+    draws : FactorDraws
+        Parameters of the benchmarks.
+    data : FactorData
+        Scores of the same benchmarks; missing cells are left out of the density.
+    units : array of bool, shape (n_units, n_models)
+        Models of each unit; a unit may have none.
+
+    Returns
+    -------
+    array, shape (n_draws, n_units)
+        Zero for a unit without a score.
+    """
     members = _members(data)
-    others = members[data.families] & ~np.eye(len(data.families), dtype=bool)
-    found = _log_density(draws, data, np.concatenate([members, others]))
-    families, without = found[:, : len(members)], found[:, len(members) :]
-    return np.asarray(families[:, data.families] - without)
+    unit, family = np.nonzero((units[:, None, :] & members[None, :, :]).any(axis=2))
+    others = members[family] & ~units[unit]
+    density = _log_density(draws, data, np.concatenate([members, others]))
+    found = np.zeros((draws.n_draws, len(units)))
+    np.add.at(found.T, unit, (density[:, family] - density[:, len(members) :]).T)
+    return found
 
 
 def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray) -> dict[str, FloatArray]:

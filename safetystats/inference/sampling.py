@@ -26,6 +26,8 @@ from safetystats.inference.arrays import (
 )
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
+from safetystats.inference.groups_data import BENCHMARK_FIELDS, CLASS_FIELDS, GroupSize, group_draws
+from safetystats.inference.groups_graph import groups_graph
 from safetystats.inference.parameters import FactorData, draws_of
 from safetystats.inference.streams import Report
 from safetystats.specs import FactorPriors, SamplingPlan
@@ -39,6 +41,20 @@ class CompiledFactor:
 
     kind: GraphKind
     handle: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledGroups:
+    """A compiled graph of several classes and what it was compiled as."""
+
+    size: GroupSize
+    handle: Any
+
+
+@functools.lru_cache(maxsize=4)
+def compile_groups(size: GroupSize) -> CompiledGroups:
+    """Compile the graph of several classes, for all levels of invariance; the same size compiles once per process."""
+    return CompiledGroups(size=size, handle=nutpie.compile_pymc_model(groups_graph(size), backend="numba"))
 
 
 @functools.lru_cache(maxsize=8)
@@ -100,7 +116,7 @@ def draw_posterior(
         arrays |= completed_data(data.values, data.families, structure, kind)
     else:
         arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
-    tree = _nuts(compiled.handle, arrays, plan, seed, report, cores)
+    tree = nuts(compiled.handle, arrays, plan, seed, report, cores)
     drawn = tree["posterior"].to_dataset()
     found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
         name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
@@ -131,7 +147,63 @@ def draw_posterior(
     )
 
 
-def _nuts(
+def draw_groups(
+    compiled: CompiledGroups,
+    data: Sequence[FactorData],
+    arrays: Mapping[str, FloatArray | IntArray],
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None = None,
+    cores: int | None = None,
+) -> xr.DataTree:
+    """Draw from the posterior of several classes with NUTS and a low-rank mass matrix.
+
+    Parameters
+    ----------
+    compiled : CompiledGroups
+    data : sequence of FactorData, length n_classes
+    arrays : mapping of str to array
+        The same data, with priors and masks (`safetystats.inference.groups_data.group_arrays`).
+    plan, seed, report, cores
+        As in `draw_posterior`.
+
+    Returns
+    -------
+    DataTree
+        Groups `posterior` (the fields of `GroupDraws`, dims chain, draw, model_class and benchmark; `theta` over model,
+        class after class, in units of the reference class) and `sample_stats`.
+
+    Raises
+    ------
+    KeyboardInterrupt, FitError, ValueError
+        As in `draw_posterior`.
+    """
+    k = data[0].values.shape[1]
+    tree = nuts(compiled.handle, arrays, plan, seed, report, cores)
+    drawn = tree["posterior"].to_dataset()
+    dims = ("chain", "draw", "model_class")
+    found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
+        name: ((*dims, "benchmark"), drawn[name].to_numpy()[..., :k]) for name in BENCHMARK_FIELDS
+    }
+    found |= {name: (dims, drawn[name].to_numpy()) for name in CLASS_FIELDS}
+    posterior = xr.Dataset(found, coords={name: drawn[name].to_numpy() for name in ("chain", "draw")})
+    draws, shape, theta, start = group_draws(posterior), (plan.chains, plan.draws), [], 0
+    for place, own in enumerate(data):
+        missing, gaps = None, int((~np.isfinite(own.values)).sum())
+        if gaps:
+            missing = drawn["missing"].to_numpy()[..., start : start + gaps].reshape(-1, gaps)
+        start += gaps
+        rng = np.random.default_rng([seed, 1, place])
+        standard = draw_capability(draws.of_class(place), own, rng, missing)
+        theta.append(draws.latent_mean[:, [place]] + draws.latent_sd[:, [place]] * standard)
+    posterior["theta"] = (("chain", "draw", "model"), np.concatenate(theta, axis=1).reshape(*shape, -1))
+    stats = tree["sample_stats"].to_dataset()
+    return xr.DataTree.from_dict(
+        {"posterior": posterior, "sample_stats": stats[[name for name in KEPT_STATS if name in stats]]}
+    )
+
+
+def nuts(
     handle: Any,
     arrays: Mapping[str, FloatArray | IntArray],
     plan: SamplingPlan,
@@ -139,6 +211,7 @@ def _nuts(
     report: Report | None,
     cores: int | None,
 ) -> xr.DataTree:
+    """Run the sampler on a compiled graph with these data."""
     total = plan.chains * (plan.draws + plan.tune)
     callback = None
     if report is not None:

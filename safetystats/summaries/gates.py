@@ -9,7 +9,7 @@ import arviz_stats as az
 import numpy as np
 import pandas as pd
 
-from safetystats.inference.convergence import MODE_LIMIT
+from safetystats.inference.convergence import MODE_LIMIT, Convergence
 from safetystats.inference.fits import CapabilityFit, SafetyFit
 from safetystats.specs import Gates
 from safetystats.summaries.glossary import conform
@@ -48,8 +48,12 @@ class Check:
 
 def capability_checks(fit: CapabilityFit) -> list[Check]:
     """Return the gates of a capability fit over all of its parameters (DESIGN 3.7)."""
-    found, gates, label = fit.convergence(), fit.spec.gates, f"capability/{fit.model_class}"
-    attempt = "" if len(fit.plans) == 1 else f"; attempt {len(fit.plans)}, with twice the draws and smaller steps"
+    return convergence_checks(f"capability/{fit.model_class}", fit.convergence(), fit.spec.gates, len(fit.plans))
+
+
+def convergence_checks(label: str, found: Convergence, gates: Gates, n_attempts: int) -> list[Check]:
+    """Return the gates of one sampled fit over all of its parameters."""
+    attempt = "" if n_attempts == 1 else f"; attempt {n_attempts}, with twice the draws and smaller steps"
 
     def check(name: str, value: float, limit: float, upper: bool, why: str) -> Check:
         ok = value <= limit if upper else value >= limit
