@@ -137,7 +137,6 @@ class CrossedSpec(Spec):
     title: str
     references: tuple[str, ...] = ()
     transform: Literal["identity", "logit", "rank_normal"] = "identity"
-    capability: Literal["mean", "pca"] = "mean"
     priors: CrossedPriors
     sampling: SamplingPlan = SamplingPlan()
     gates: Gates = Gates()
@@ -189,14 +188,16 @@ class Scrutiny(Spec):
 
     `compare`: factor specs set beside the study's own by leave-one-out. `prior_grid`: repeat the fit with the spec's
     alternative priors. `exact_refits`: where importance sampling of leave-one-out fails, fit without the unit.
+    `invariance`: compare models of measurement invariance over classes.
     """
 
     compare: tuple[str, ...] = ("one-factor",)
     prior_grid: bool = True
     exact_refits: bool = True
+    invariance: bool = True
 
 
-QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False)
+QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=False)
 
 
 class StudySpec(Spec):
@@ -210,6 +211,8 @@ class StudySpec(Spec):
     score: str = "score-2024"
     factor: str = "two-level"
     mixed: str = "class-mixed"
+    crossed: str = "class-crossed"
+    invariance: str = "class-invariance"
     level: Probability = 0.95
     rope: Rope = Rope()
     scrutiny: Scrutiny = Scrutiny()
@@ -309,7 +312,7 @@ def read_study(name_or_path: str | Path) -> StudySpec:
     study = parse_spec(StudySpec, read_toml(path), str(name_or_path))
     if path.parent == shelf_path("reports", "recipes"):
         return study
-    own = {name: getattr(study, name) for name in ("score", "factor", "mixed")}
+    own = {name: getattr(study, name) for name in ("score", "factor", "mixed", "crossed", "invariance")}
     moved: dict[str, Any] = {name: str(path.parent / spec) for name, spec in own.items() if spec.endswith(".toml")}
     compare = tuple(str(path.parent / s) if s.endswith(".toml") else s for s in study.scrutiny.compare)
     moved["scrutiny"] = study.scrutiny.model_copy(update={"compare": compare})

@@ -15,6 +15,7 @@ from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability,
 from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
 from safetystats.summaries import priors, scrutiny
+from safetystats.summaries.comparison import compare_classes
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.plan import Plan as Plan
@@ -22,7 +23,6 @@ from safetystats.summaries.plan import plan_study as plan_study
 from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations, posterior_estimands
 from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
-from safetystats.tables.prepare import standardise
 from safetystats.tables.table import ScoreTable
 
 
@@ -106,8 +106,9 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         scrutinised, scrutiny_checks = _scrutiny(plan, capability, safety, store, told)
         tables |= scrutinised
     with _timed(STAGES[5], told, timings):
-        mixed, mixed_checks = _mixed(plan, told)
-        tables |= mixed
+        compared = compare_classes(plan, safety, store, told)
+        tables |= compared.tables
+        fits |= compared.fits
     with _timed(STAGES[6], told, timings):
         for label in parts:
             checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
@@ -129,10 +130,10 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables["posterior_estimands"] = _joined(
             "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]
         )
-        checks += [*scrutiny_checks, *mixed_checks, *interval_notes]
+        checks += [*scrutiny_checks, *compared.checks, *interval_notes]
         tables["diagnostics"] = diagnostics_table(checks)
         tables["audit"] = _audit_table(audited)
-    facts = _facts(plan, capability)
+    facts = {**_facts(plan, capability), **compared.facts}
     reused = all(f.reused for f in capability.values()) and all(f.reused for f in safety.values())
     return Analysis(
         plan=plan, audit=audited, tables={name: tables[name] for name in TABLES}, checks=tuple(checks), fits=fits,
@@ -212,60 +213,6 @@ def _scrutiny(
         "shrunken_correlations": scrutiny.shrunken_correlations(safety, study.level, study.rope),
     }
     return tables, scrutiny.scrutiny_checks(wanted, plan.factor, others, comparison)
-
-
-def _mixed(plan: Plan, told: Talk, draws: pd.DataFrame | None = None) -> tuple[dict[str, pd.DataFrame], list[Check]]:
-    """Mixed-effects comparison of the classes, or the reason why there is none.
-
-    `draws` are those of capability on a common scale, shape (draws, models), columns: model identifiers; they are
-    needed where the spec says capability = "latent".
-    """
-    names = ("mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap")
-    if len(plan.table.classes) < 2:
-        check = Check(
-            fit="mixed", check="status", value=float("nan"), limit=float("nan"), outcome="not_applicable",
-            why=f"one class only ({plan.table.classes[0]}): there is nothing to compare",
-        )  # fmt: skip
-        return {name: _joined(name, []) for name in names}, [check]
-    from safetystats.inference.mixed_bootstrap import Bootstrap
-    from safetystats.inference.mixed_table import fit_mixed_table
-
-    spec = plan.mixed
-    found = fit_mixed_table(
-        plan.aligned,
-        _pooled_capability(plan) if draws is None else draws.mean(),
-        draws=draws,
-        reference_class=plan.table.classes[0],
-        groups=spec.groups,
-        bootstrap=Bootstrap(replicates=spec.replicates, replicates_small=spec.replicates_small, seed=plan.study.seed),
-        imputations=spec.imputations,
-        level=plan.study.level,
-        report=told.progress,
-    )
-    checks = [
-        Check(
-            fit=str(row["fit"]), check=str(row["check"]), value=float(row["value"]), limit=float(row["limit"]),
-            outcome=row["outcome"], why=str(row["why"]),
-        )
-        for row in found.diagnostics.to_dict("records")
-    ]  # fmt: skip
-    frames = (found.effects, found.fits, found.contrasts, found.marginal_means, found.overlap)
-    return {name: conform(name, frame) for name, frame in zip(names, frames, strict=True)}, checks
-
-
-def _pooled_capability(plan: Plan) -> pd.Series:
-    """Return the closed-form capability that the mixed spec names, on one scale for all classes."""
-    from safetystats.scores.capability import capability_score
-
-    pooled = standardise(plan.aligned, by="pooled")
-    values = pooled.matrix(pooled.columns("capability"))
-    if plan.mixed.capability == "latent":
-        raise ValueError('capability = "latent" in the mixed spec needs draws of capability on a common scale')
-    if plan.mixed.capability == "mean":
-        score = capability_score(values, method="mean_z", missing="available").score
-    else:
-        score = capability_score(values, method="pearson_pca", missing="drop").score
-    return pd.Series(score, index=pooled.scores.index)
 
 
 def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str | int | float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safetystats.errors import DataError, Fault, StudyError, suggest
-from safetystats.specs import FactorSpec, MixedSpec, ScoreSpec, StudySpec, read_spec
+from safetystats.specs import CrossedSpec, FactorSpec, InvarianceSpec, MixedSpec, ScoreSpec, StudySpec, read_spec
 from safetystats.summaries.flow import Flow, trace_flow
 from safetystats.tables.load import load_table
 from safetystats.tables.prepare import align, standardise, transform
@@ -27,7 +27,7 @@ class Plan:
     name : str
         Short name: the recipe's, or the stem of the study file.
     study : StudySpec
-    score, factor, mixed
+    score, factor, mixed, crossed, invariance
         The specs that the study names.
     compared : mapping of str to FactorSpec
         Factor specs to set beside `factor`.
@@ -46,6 +46,8 @@ class Plan:
     score: ScoreSpec
     factor: FactorSpec
     mixed: MixedSpec
+    crossed: CrossedSpec
+    invariance: InvarianceSpec
     compared: Mapping[str, FactorSpec]
     table: ScoreTable
     aligned: ScoreTable
@@ -71,6 +73,9 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     assert isinstance(score, ScoreSpec)
     assert isinstance(factor, FactorSpec)
     assert isinstance(mixed, MixedSpec)
+    crossed, invariance = read_spec(study.crossed, "crossed"), read_spec(study.invariance, "invariance")
+    assert isinstance(crossed, CrossedSpec)
+    assert isinstance(invariance, InvarianceSpec)
     compared = _compared(name, study, factor)
     whole = load_table(study.table)
     classes = study.classes or whole.classes
@@ -110,8 +115,8 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     _check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
     return Plan(
-        name=name, study=study, score=score, factor=factor, mixed=mixed, compared=compared,
-        table=table, aligned=aligned, prepared=prepared, flow=flow,
+        name=name, study=study, score=score, factor=factor, mixed=mixed, crossed=crossed,
+        invariance=invariance, compared=compared, table=table, aligned=aligned, prepared=prepared, flow=flow,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ STAGE_SHARES: dict[str, float] = {
     "compiling and sampling the capability model": 50,
     "posterior correlations of safety benchmarks": 10,
     "other specs and priors, leave-one-out": 60,
-    "mixed models of the classes": 5,
+    "comparison of the classes": 60,
     "tables and checks": 4,
     "figures and report": 10,
 }

@@ -42,7 +42,7 @@ Point = dict[str, FloatArray]
 
 
 def invariance_spec() -> InvarianceSpec:
-    spec = read_spec("invariance", "invariance")
+    spec = read_spec("class-invariance", "invariance")
     assert isinstance(spec, InvarianceSpec)
     return spec
 
