@@ -24,8 +24,9 @@ Methods, each against its own estimand:
                                    population's Spearman matrix (closed form, as all is normal)
 
 `rejects` is how often Steiger's test beside Zou's interval has p < 0.05. Capability is fitted with fewer draws than the
-spec states, and the posterior has fewer draws than in the package. Writes coverage_delta.csv and coverage_delta.md beside this file, also while it runs; with --known-only the same for the
-methods that are given theta, under the name coverage_delta_known, several times faster.
+spec states, and the posterior has fewer draws than in the package. Writes coverage_delta.csv and coverage_delta.md
+beside this file, also while it runs; with --known-only the same for the methods that are given theta, under the name
+coverage_delta_known, several times faster.
 """
 
 from __future__ import annotations
