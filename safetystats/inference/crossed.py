@@ -156,7 +156,7 @@ def draw_crossed(
         prior, prior_gradient = log_prior(free, priors)
         return value + prior, gradient + prior_gradient
 
-    centre = np.concatenate([np.full(10, -1.0), np.zeros(2), [-0.5, -1.0], np.full(len(design.count), -0.5)])
+    centre = np.concatenate([np.zeros(12), [-0.5, -1.0], np.full(len(design.count), -0.5)])
 
     def start(rng: np.random.Generator) -> FloatArray:
         return np.asarray(centre + START_SD * rng.standard_normal(design.n_dim))

@@ -17,6 +17,7 @@ from safetystats.inference.crossed_values import (
     Effects,
     Variances,
     design_of,
+    free_of_sd,
     overall_prior,
     prior_free,
     simulate_crossed,
@@ -26,9 +27,8 @@ from safetystats.inference.store import FitStore, with_attrs
 from safetystats.specs import HalfNormalPrior, SamplingPlan
 
 SPEC = crossed_spec(draws=200, tune=150)
-TRUE = np.concatenate([
-    np.log([0.1, 0.3, 0.3, 0.2, 0.1, 0.3, 0.3, 0.1, 0.3, 0.4]), [0.0, 0.5], [-0.6, -1.0], np.full(20, -0.6)
-])  # fmt: skip
+TRUE_SDS = np.array([0.1, 0.3, 0.3, 0.2, 0.1, 0.3, 0.3, 0.1, 0.3, 0.4])
+TRUE = np.concatenate([free_of_sd(TRUE_SDS), [0.0, 0.5], [-0.6, -1.0], np.full(20, -0.6)])
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +86,16 @@ def test_draws_are_those_of_the_seed(known: tuple[Effects, CrossedData, dict[str
 def test_without_model_effects_the_class_effect_is_far_too_certain() -> None:
     """Pseudo-replication, both variances estimated: benchmarks would count as if each had models of its own."""
     like = made_design(10, (8, 8))
-    free = np.concatenate([np.log([0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.7, 0.3]), [-2.0, -2.0, -0.6, -2.0],
-                           np.full(16, -0.6)])  # fmt: skip
+    sds = np.array([0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.7, 0.3])
+    free = np.concatenate([free_of_sd(sds), [-2.0, -2.0, -0.6, -2.0], np.full(16, -0.6)])
     _, data = simulate_crossed(free, like, SPEC.priors, np.random.default_rng(13))
     none = HalfNormalPrior(family="half_normal", sigma=1e-3)
     without = SPEC.priors.model_copy(update={"model_sd": none, "model_area_sd": none})
-    sds = []
+    found = []
     for priors in (SPEC.priors, without):
         tree, _ = sample_crossed(data, SPEC.model_copy(update={"priors": priors}), seed=14)
-        sds.append(float(tree["posterior"]["benchmark_coefficient"][..., 2].mean("benchmark").std()))
-    assert sds[1] < 0.5 * sds[0], sds
+        found.append(float(tree["posterior"]["benchmark_coefficient"][..., 2].mean("benchmark").std()))
+    assert found[1] < 0.5 * found[0], found
 
 
 def class_effect(
@@ -120,7 +120,7 @@ def test_only_with_model_effects_is_the_error_of_the_class_effect_as_stated() ->
     columns = np.tile(design.x[:, 2], 12)
     means, sds = overall_prior(SPEC.priors, design.terms)
     right, wrong = (Dense(like, design, which, SPEC.priors) for which in (at, blind))
-    free = np.concatenate([np.log(np.full(4, 0.1)), np.log(np.full(4, 0.05)), np.log([0.6, 0.3]),
+    free = np.concatenate([free_of_sd(np.full(4, 0.1)), free_of_sd(np.full(4, 0.05)), free_of_sd(np.array([0.6, 0.3])),
                            np.full(2, np.log(0.25)), [np.log(0.6), np.log(0.1)], np.full(12, np.log(0.6))])  # fmt: skip
     errors = []
     for _ in range(200):
