@@ -65,22 +65,29 @@ def test_intervals_of_many_effects_cover(known: tuple[Effects, CrossedData, dict
         "benchmark_coefficient": area[data.areas] + effects.benchmark,
         "model_area_effect": effects.model + effects.model_area,
         "lineage_area_effect": effects.lineage + effects.lineage_area,
+        "both": effects.model + effects.model_area + (effects.lineage + effects.lineage_area)[:, data.lineages],
     }
+    drawn = {**found, "both": found["model_area_effect"] + found["lineage_area_effect"][..., data.lineages]}
     for name, truth in truths.items():
-        values = flat(found[name])
+        values = flat(drawn[name])
         lower, upper = np.quantile(values, [0.05, 0.95], axis=0)
         # 60 to 120 correlated effects each: a share below 0.75 would need an error of more than four binomial sds.
         assert ((lower < truth) & (truth < upper)).mean() > 0.75, name
-        assert np.corrcoef(values.mean(axis=0).ravel(), truth.ravel())[0, 1] > 0.6, name
+        # Lineage and model of a pair can hardly be told apart; their sum can.
+        limit = 0.8 if name in ("both", "benchmark_coefficient") else 0.3
+        assert np.corrcoef(values.mean(axis=0).ravel(), truth.ravel())[0, 1] > limit, name
 
 
-def test_draws_are_those_of_the_seed(known: tuple[Effects, CrossedData, dict[str, FloatArray]]) -> None:
-    design, plan = design_of(known[1]), SamplingPlan(chains=2, draws=100, tune=100, target_accept=0.8)
-    one, two = (
-        draw_crossed(design, known[1].capability, SPEC.priors, plan, seed, cores=1)["posterior"]["overall"].to_numpy()
-        for seed in (5, 5)
+def test_draws_are_those_of_the_seed() -> None:
+    data, plan = made_design(4, (2, 2)), SamplingPlan(chains=2, draws=100, tune=100, target_accept=0.8)
+    one, two, other = (
+        draw_crossed(design_of(data), data.capability, SPEC.priors, plan, seed, cores=1)["posterior"][
+            "overall"
+        ].to_numpy()
+        for seed in (5, 5, 6)
     )
     np.testing.assert_array_equal(one, two)
+    assert (one != other).any()
 
 
 def test_without_model_effects_the_class_effect_is_far_too_certain() -> None:
@@ -179,7 +186,8 @@ def test_capability_draws_are_fitted_in_turn_and_mixed(tmp_path: Path) -> None:
     table, capability = made_table()
     rng = np.random.default_rng(22)
     draws = capability.fillna(0.0).to_numpy() + 0.3 * rng.standard_normal((50, len(capability)))
-    fit = fit_crossed(table, capability, SPEC, 23, FitStore(root=tmp_path), capability_draws=draws, n_imputations=2)
+    quick = crossed_spec(draws=100, tune=100, ess=10.0, r_hat=1.3)
+    fit = fit_crossed(table, capability, quick, 23, FitStore(root=tmp_path), capability_draws=draws, n_imputations=2)
     assert len(fit.convergence()) == 2
     assert fit.posterior.sizes["chain"] == 2 * SPEC.sampling.chains
     assert fit.capability.shape == (len(fit.values("model_sd")), fit.table.n_models)
