@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
+from scipy.linalg import lapack
 
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.crossed_values import (
@@ -75,16 +75,26 @@ def _levels(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> _Levels
     info = -(design.area_pattern @ lost.reshape(n_patterns, n * n)).reshape(-1, n, n)
     info[:, np.arange(n), np.arange(n)] += (design.area_benchmark * weight) @ design.seen
     root = np.linalg.cholesky(_shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_share))
-    inverse = linalg.solve_triangular(root, np.eye(n), lower=True)
     right = (info.reshape(-1, n) @ root).reshape(-1, n, n)
-    inside = np.eye(n) + (right.transpose(0, 2, 1).reshape(-1, n) @ root).reshape(-1, n, n)
-    log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside), axis1=1, axis2=2)).sum())
-    spread = np.linalg.inv(inside)
+    spread, of_areas = _inverse(np.eye(n) + (right.transpose(0, 2, 1).reshape(-1, n) @ root).reshape(-1, n, n))
+    inverse = lapack.dtrtri(root, lower=1)[0]
     top_root = inverse @ np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_share))
-    inside = np.eye(n) + top_root.T @ (n_areas * np.eye(n) - spread.sum(axis=0)) @ top_root
-    log_det += 2 * float(np.log(np.diagonal(np.linalg.cholesky(inside))).sum())
-    top = top_root @ np.linalg.inv(inside) @ top_root.T
-    return _Levels(weight, scale, inner, given, root, inverse, spread, top, log_det)
+    above = top_root.T @ (n_areas * np.eye(n) - spread.sum(axis=0)) @ top_root
+    within, of_top = _inverse((np.eye(n) + above)[None])
+    top = top_root @ within[0] @ top_root.T
+    return _Levels(weight, scale, inner, given, root, inverse, spread, top, log_det + of_areas + of_top)
+
+
+def _inverse(stack: FloatArray) -> tuple[FloatArray, float]:
+    """Return the inverses of positive definite matrices, shape (k, n, n), and the sum of their log determinants.
+
+    By way of triangular inverses of Cholesky factors: a third of the time of the general inverse.
+    """
+    factors = np.linalg.cholesky(stack)
+    log_det = 2 * float(np.log(np.diagonal(factors, axis1=1, axis2=2)).sum())
+    for place, factor in enumerate(factors):
+        factors[place] = lapack.dtrtri(factor, lower=1)[0]
+    return factors.transpose(0, 2, 1) @ factors, log_det
 
 
 def _shared(design: CrossedDesign, coefficient_sd: FloatArray, sd: float, share: float) -> FloatArray:

@@ -14,7 +14,7 @@ from scipy import special
 from safetystats.inference.arrays import FloatArray, IntArray
 from safetystats.specs import CrossedPriors
 
-SOFT = 0.25
+SOFT = 0.1
 """Standard deviations are sampled on a scale that turns from logarithmic to linear at about this value."""
 N_HYPER = 14
 """Variance parameters beside the residual sd of each benchmark."""
