@@ -42,9 +42,9 @@ class SavedFit:
     ----------
     path : Path
     kind : str
-        capability, safety or joint.
+        capability, safety, joint or groups (several classes together).
     table, model_class, benchmark, spec : str
-        What was fitted; benchmark only of a joint refit, spec by its title.
+        What was fitted; benchmark only of a joint refit (of groups: the level of invariance), spec by its title.
     seed : int or None
     size : int
         In bytes.
