@@ -143,8 +143,11 @@ def _worst(found: xr.Dataset, *, largest: bool) -> tuple[str, float]:
             place = int(values.argmax() if largest else values.argmin())
             value = float(values.flat[place])
         if worst is None or (value > worst[1] if largest else value < worst[1]):
-            dims = found[name].dims
-            label = str(found[dims[0]].to_numpy()[place]) if dims and dims[0] in found[name].coords else str(place)
+            places = np.unravel_index(place, values.shape)
+            label = ", ".join(
+                str(found[dim].to_numpy()[i]) if dim in found[name].coords else str(i)
+                for dim, i in zip(found[name].dims or ("",), places, strict=True)
+            )
             worst = (f"{name}[{label}]", value)
     if worst is None:
         raise ValueError("a posterior without parameters")

@@ -139,3 +139,21 @@ def test_not_a_number_fails_every_gate(field: str) -> None:
 def test_no_parameters_is_an_error() -> None:
     with pytest.raises(ValueError, match="a posterior without parameters"):
         _worst(xr.Dataset(), largest=True)
+
+
+def test_worst_value_of_a_variable_with_two_dimensions_is_named_in_full() -> None:
+    draws = np.random.default_rng(8).normal(size=(4, 300, 2, 3))
+    draws[0, :, 1, 2] += 10.0
+    posterior = xr.Dataset(
+        {"effect": (("chain", "draw", "area", "model"), draws)}, coords={"area": ["a", "b"], "model": ["x", "y", "z"]}
+    )
+    stats = xr.Dataset(
+        {
+            "diverging": (("chain", "draw"), np.zeros((4, 300), dtype=bool)),
+            "energy": (("chain", "draw"), np.random.default_rng(9).normal(size=(4, 300))),
+        }
+    )
+    found = convergence(xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats}))
+    assert found.r_hat_of == "effect[b, z]"
+    assert found.r_hat > 1.5
+    assert found.mode_gap == 0.0  # without loadings there are no modes to look for

@@ -33,7 +33,7 @@ TRUE = np.concatenate([free_of_sd(TRUE_SDS), [0.0, 0.5], [-0.6, -1.0], np.full(2
 
 @pytest.fixture(scope="module")
 def known() -> tuple[Effects, CrossedData, dict[str, FloatArray]]:
-    like = made_design(20, (8, 7, 5), missing=30)
+    like = made_design(16, (8, 7, 5), missing=30)
     effects, data = simulate_crossed(TRUE, like, SPEC.priors, np.random.default_rng(11))
     tree, plans = sample_crossed(data, SPEC, seed=12)
     assert len(plans) == 1
@@ -92,9 +92,9 @@ def test_draws_are_those_of_the_seed() -> None:
 
 def test_without_model_effects_the_class_effect_is_far_too_certain() -> None:
     """Pseudo-replication, both variances estimated: benchmarks would count as if each had models of its own."""
-    like = made_design(10, (8, 8))
+    like = made_design(8, (6, 6))
     sds = np.array([0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.7, 0.3])
-    free = np.concatenate([free_of_sd(sds), [-2.0, -2.0, -0.6, -2.0], np.full(16, -0.6)])
+    free = np.concatenate([free_of_sd(sds), [-2.0, -2.0, -0.6, -2.0], np.full(12, -0.6)])
     _, data = simulate_crossed(free, like, SPEC.priors, np.random.default_rng(13))
     none = HalfNormalPrior(family="half_normal", sigma=1e-3)
     without = SPEC.priors.model_copy(update={"model_sd": none, "model_area_sd": none})
@@ -151,7 +151,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[CrossedFit, pd.Ser
 def test_a_saved_fit_comes_back_and_proves_itself(stored: tuple[CrossedFit, pd.Series, FitStore]) -> None:
     fit, capability, store = stored
     assert not fit.reused
-    again = fit_crossed(fit.table, capability, SPEC, 21, store)
+    again = fit_crossed(made_table()[0], capability, SPEC, 21, store)
     assert again.reused
     assert again.key == fit.key
     np.testing.assert_array_equal(again.values("overall"), fit.values("overall"))
@@ -167,7 +167,7 @@ def test_a_saved_fit_of_other_data_is_not_trusted(
     store.save(fit.key, with_attrs(fit.draws, log_density=float(fit.draws.attrs["log_density"]) + 0.01))
     sampled = []
     monkeypatch.setattr(crossed, "sample_crossed", lambda *_: sampled.append(1) or (_strip(fit), fit.plans))
-    assert not fit_crossed(fit.table, capability, SPEC, 21, store).reused
+    assert not fit_crossed(made_table()[0], capability, SPEC, 21, store).reused
     assert sampled
 
 
