@@ -114,8 +114,8 @@ def draw_class_differences(
             f"Difference between classes ({join_words([safe_text(p) for p in pairs])}) in the correlation ρ of each "
             f"safety benchmark with latent capability: posterior mean and {percent_text(level)} equal-tailed interval "
             f"(cut posterior), the pairing of models by lineage kept (n = {range_text(data['n_pairs'])} lineages with "
-            "a model in both classes), and beneath it as a thin line the interval that ignores the pairing; not adjusted "
-            "for the number of benchmarks." + left_out_text(len(rows.y), left_out)
+            "a model in both classes), and beneath it as a thin line the interval that ignores the pairing; not "
+            "adjusted for the number of benchmarks." + left_out_text(len(rows.y), left_out)
         )
         silent = differences["benchmark"].nunique() - known["benchmark"].nunique()
         caption += f" For {count_text(silent, 'benchmark')} there is no difference to compute." if silent else ""

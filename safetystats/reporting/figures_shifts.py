@@ -68,7 +68,8 @@ def draw_lineage_shifts(shifts: pd.DataFrame, progress: pd.DataFrame, *, level: 
     data = shifts[shifts["area"].isin([ALL, *small])].copy()
     classes = list(dict.fromkeys(progress["model_class"].astype(str)))
     entries: list[Line2D] = [
-        Line2D([], [], color=colour, lw=1.2, linestyle=line, label=words) for colour, line, words in _kinds(whole)
+        Line2D([], [], color=colour, lw=0.8 if words == _OPEN[2] else 1.4, linestyle=line, label=words)
+        for colour, line, words in _kinds(data)
     ]
     entries.append(Line2D([], [], color=PALE, lw=0.9, linestyle=_DASHES, label="what capability predicts"))
     entries += [
@@ -133,11 +134,12 @@ def _plane(axes: Axes, part: pd.DataFrame, others: pd.DataFrame, classes: list[s
     line = others.sort_values("capability")[["capability", "expected"]].to_numpy(dtype=np.float64)
     axes.add_line(Line2D(line[:, 0], line[:, 1], color=PALE, lw=0.9, linestyle=_DASHES, zorder=1))
     for row in part.to_dict("records"):
-        colour, style, _ = _kind(row)
+        colour, style, words = _kind(row)
         axes.add_patch(
             FancyArrowPatch(
                 (row["capability_a"], row["safety_a"]), (row["capability_b"], row["safety_b"]), arrowstyle="-|>",
-                mutation_scale=7 if thick > 1 else 5, color=colour, lw=thick, linestyle=style, shrinkA=0, shrinkB=0,
+                mutation_scale=7 if thick > 1 else 5, color=colour,
+                lw=thick * (0.7 if words == _OPEN[2] else 1.2), linestyle=style, shrinkA=0, shrinkB=0,
                 zorder=3,
             )
         )  # fmt: skip
