@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from safetystats.inference.mixed import fit_mixed as fit_mixed
+    from safetystats.inference.mixed_compare import compare_classes as compare_classes
+    from safetystats.inference.mixed_imputed import fit_mixed_imputed as fit_mixed_imputed
     from safetystats.reporting.output import write_study as write_study
     from safetystats.scores.capability import capability_score as capability_score
     from safetystats.scores.recipe import capability_correlations as capability_correlations
@@ -33,7 +35,9 @@ _HOMES = {
     "capability_correlations": "scores.recipe",
     "capability_score": "scores.capability",
     "class_differences": "scores.recipe",
+    "compare_classes": "inference.mixed_compare",
     "fit_mixed": "inference.mixed",
+    "fit_mixed_imputed": "inference.mixed_imputed",
     "load_table": "tables.load",
     "plan_study": "summaries.analysis",
     "read_spec": "specs",
@@ -52,7 +56,9 @@ __all__ = [
     "capability_correlations",
     "capability_score",
     "class_differences",
+    "compare_classes",
     "fit_mixed",
+    "fit_mixed_imputed",
     "load_table",
     "plan_study",
     "read_spec",

@@ -1,4 +1,4 @@
-"""The command line: run, check, audit, and what is on the shelf (`cli_shelf`).
+"""The command line: run, compare, check, audit, and what is on the shelf (`cli_shelf`).
 
 Data go to stdout, talk to stderr; heavy libraries load when needed.
 
@@ -26,6 +26,8 @@ from safetystats.errors import FaultyInputError, SafetyStatsError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from safetystats.specs import StudySpec
 
 DEFAULT_STUDY = "helm-classic"
 GATE_FAILED = 4
@@ -76,23 +78,78 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study and write its report. Saved fits are used again where data, spec and seed are the same."""
+    from safetystats.specs import QUICK, read_study
+
+    name = _study_name(study)
+    asked = read_study(study)
+    asked = asked.model_copy(update={"scrutiny": QUICK}) if quick else asked
+    _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def compare(
+    table: TableArgument,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="A,B", help="Classes to compare, the reference first; all unless given."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder; reports/out/compare-<table> unless given.")
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the classes of a score table: correlations with pairing kept, mixed models, shifts within lineages.
+
+    The report has everything else as well, short of the long checks of the factor model (see `run`).
+    """
+    from safetystats.specs import QUICK, StudySpec
+
+    name = f"compare-{Path(table).stem}"
+    wanted = tuple(part.strip() for part in classes.split(",") if part.strip()) if classes else ()
+    if classes is None:
+        from safetystats.tables.load import load_table
+
+        wanted = load_table(table).classes
+    if len(set(wanted)) < 2:
+        from safetystats.errors import Fault, StudyError
+
+        raise StudyError(
+            [
+                Fault(
+                    file=table,
+                    column="--classes" if classes is not None else "model_class",
+                    expected="two classes or more" + (", separated by commas" if classes is not None else ""),
+                    got=", ".join(wanted) or "none",
+                    remedy="Name classes as in the column model_class, for instance --classes base,chat.",
+                )
+            ]
+        )
+    asked = StudySpec(
+        title=f"Model classes of {Path(table).stem}",
+        question=f"How do {' and '.join(wanted)} models differ in how safety benchmarks hang on capability, and in how "
+        "safe a model of given capability is?",
+        table=table,
+        classes=wanted,
+        scrutiny=QUICK.model_copy(update={"invariance": True}),
+    )
+    _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
+
+
+def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """Run a study, write its report, and say what came out."""
     from safetystats.reporting.progress import show_progress
 
     _limit_threads()
     console = talk_console()
-    name = _study_name(study)
-    folder = out or Path("reports", "out", name)
     _refuse_file(folder)
     with _told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
-        from safetystats.specs import QUICK, read_study
         from safetystats.summaries.analysis import plan_study, run_study
         from safetystats.summaries.talk import STAGES
 
-        asked = read_study(study)
-        plan = plan_study(name, asked.model_copy(update={"scrutiny": QUICK}) if quick else asked)
-        analysis = run_study(plan, cache_root() / "fits", talk)
+        analysis = run_study(plan_study(name, asked), cache_root() / "fits", talk)
         talk.stage(STAGES[-1])
         from safetystats.reporting.output import write_study
 
@@ -148,7 +205,7 @@ def check(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) -> 
         "audit": {
             s: sum(f.severity == s for f in audit_table(plan.table).findings) for s in ("error", "warning", "note")
         },
-        "specs": {"score": plan.study.score, "factor": plan.study.factor, "mixed": plan.study.mixed},
+        "specs": {kind: getattr(plan.study, kind) for kind in ("score", "factor", "mixed", "crossed", "invariance")},
     }
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))

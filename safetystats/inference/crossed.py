@@ -156,7 +156,7 @@ def draw_crossed(
         prior, prior_gradient = log_prior(free, priors)
         return value + prior, gradient + prior_gradient
 
-    centre = np.concatenate([np.full(10, -1.0), np.zeros(2), [-0.5, -1.0], np.full(len(design.count), -0.5)])
+    centre = np.concatenate([np.zeros(12), [-0.5, -1.0], np.full(len(design.count), -0.5)])
 
     def start(rng: np.random.Generator) -> FloatArray:
         return np.asarray(centre + START_SD * rng.standard_normal(design.n_dim))
@@ -267,7 +267,7 @@ def fit_crossed(
         raise ValueError("fit_crossed needs a table that is aligned and not standardised within classes")
     ability = capability.reindex(table.scores.index).to_numpy(dtype=np.float64)
     part, left_out = _kept(table, ability)
-    reference = part.classes[0] if reference_class is None else reference_class
+    reference = table.classes[0] if reference_class is None else reference_class
     if len(part.classes) < 2 or reference not in part.classes:
         raise ValueError(f"two classes with {reference} among them are needed, found: {', '.join(part.classes)}")
     classes = (reference, *(c for c in part.classes if c != reference))

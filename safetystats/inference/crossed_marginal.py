@@ -32,6 +32,7 @@ from scipy import linalg
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.crossed_values import (
     N_HYPER,
+    SOFT,
     CrossedDesign,
     Effects,
     Variances,
@@ -155,6 +156,8 @@ def log_likelihood(
     all_scores = scores.sum(axis=0)
     moment = levels.inverse.T @ (np.outer(all_scores, all_scores) - top + top @ levels.top @ top) @ levels.inverse
     out[[8, 10]] = _model_gradient(design, moment, at.model_sd, at.lineage_share)
+    sds = np.array([*at.benchmark_sd, *at.area_sd, at.model_sd, at.model_area_sd])
+    out[:10] *= -np.expm1(-sds / SOFT) * SOFT / sds  # from derivatives by log sd to those by the free parameter
     return value, out
 
 

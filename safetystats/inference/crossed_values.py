@@ -14,6 +14,8 @@ from scipy import special
 from safetystats.inference.arrays import FloatArray, IntArray
 from safetystats.specs import CrossedPriors
 
+SOFT = 0.25
+"""Standard deviations are sampled on a scale that turns from logarithmic to linear at about this value."""
 N_HYPER = 14
 """Variance parameters beside the residual sd of each benchmark."""
 
@@ -170,10 +172,11 @@ def log_prior(free: FloatArray, priors: CrossedPriors) -> tuple[float, FloatArra
         [priors.benchmark_sd.sigma, priors.area_sd.sigma, priors.model_sd.sigma, priors.model_area_sd.sigma],
         [4, 4, 1, 1],
     )
-    ratio = np.exp(2 * free[:10]) / scale**2
-    value = float((free[:10] - 0.5 * ratio - np.log(scale) + 0.5 * np.log(2 / np.pi)).sum())
+    sd, rise = _softplus(free[:10]), special.expit(free[:10])
+    value = float((-0.5 * (sd / scale) ** 2 - np.log(scale) + 0.5 * np.log(2 / np.pi)).sum())
+    value += float((np.log(SOFT) + special.log_expit(free[:10])).sum())
     out = np.zeros(len(free))
-    out[:10] = 1 - ratio
+    out[:10] = 1 - rise - sd / scale**2 * SOFT * rise
     for place, share in ((10, priors.lineage_share), (11, priors.lineage_area_share)):
         a, b = share.alpha, share.beta
         value += float(-a * np.logaddexp(0, -free[place]) - b * np.logaddexp(0, free[place]) - special.betaln(a, b))
@@ -191,16 +194,28 @@ def log_prior(free: FloatArray, priors: CrossedPriors) -> tuple[float, FloatArra
     return value, out
 
 
+def free_of_sd(sd: FloatArray) -> FloatArray:
+    """Return the free parameters of standard deviations."""
+    return np.asarray(sd / SOFT + np.log(-np.expm1(-sd / SOFT)))
+
+
+def _softplus(free: FloatArray) -> FloatArray:
+    return np.asarray(SOFT * np.logaddexp(0, free))
+
+
 def variances_of(free: FloatArray) -> Variances:
     """Return free parameters on their own scale.
 
     Parameters
     ----------
     free : array, shape (n_dim,)
-        Logarithms of benchmark_sd (4), area_sd (4), model_sd, model_area_sd; logits of lineage_share and
-        lineage_area_share; mean of the log residual sds and the logarithm of their sd; the log residual sds.
+        For benchmark_sd (4), area_sd (4), model_sd and model_area_sd, u with sd = `SOFT` log(1 + exp u): logarithmic
+        near zero, linear above, so that a normal tail does not become a wall that NUTS runs into; logits of
+        lineage_share and lineage_area_share; mean of the log residual sds and the logarithm of their sd; the log
+        residual sds.
     """
     sd, share = np.exp(free), special.expit(free[10:12])
+    sd[:10] = _softplus(free[:10])
     return Variances(
         benchmark_sd=sd[:4], area_sd=sd[4:8], model_sd=float(sd[8]), model_area_sd=float(sd[9]),
         lineage_share=float(share[0]), lineage_area_share=float(share[1]), residual_median=float(sd[12]),
@@ -241,7 +256,7 @@ def prior_free(n_benchmarks: int, priors: CrossedPriors, rng: np.random.Generato
     spread = rng.normal(priors.residual_spread.mu, priors.residual_spread.sigma)
     own = median + np.exp(spread) * rng.standard_normal(n_benchmarks)
     return np.concatenate(
-        [np.log(np.abs(scale * rng.standard_normal(10))), special.logit(shares), [median, spread], own]
+        [free_of_sd(np.abs(scale * rng.standard_normal(10))), special.logit(shares), [median, spread], own]
     )
 
 

@@ -48,8 +48,8 @@ def groups_graph(size: GroupSize) -> pm.Model:
     `icc_free` (n_classes, n_benchmarks), `capability_icc_free` (n_classes,); for the other classes
     `loading_difference`, `intercept_difference`, `log_unique_ratio` (n_classes - 1, n_benchmarks), `mean_free`,
     `log_sd_free` (n_classes - 1,); `missing` (n_missing,) where cells are missing. Deterministics: the fields of
-    `GroupDraws`. The loadings of the reference class sum to a positive number; the density is symmetric under a joint
-    change of sign (`safetystats.inference.factor.factor_graph`).
+    `GroupDraws`. The loadings of every class sum to a positive number; the density is symmetric under a change of all
+    signs of the reference class, or of another class, before this rule (`safetystats.inference.factor.factor_graph`).
 
     References
     ----------
@@ -94,8 +94,12 @@ def _parameters(data: dict[str, Any], size: GroupSize) -> dict[str, Any]:
     ratio = normal("log_unique_ratio", "log_unique_ratio", n_classes - 1, k)
     mean = normal("mean_free", "latent_mean", n_classes - 1)
     log_sd = normal("log_sd_free", "latent_sd", n_classes - 1)
+    reference = sign * total_sd * rho
+    loading = reference + data["free_loadings"] * placed(difference)
+    turn = pt.switch(pt.ge(loading.sum(1, keepdims=True), 0), 1.0, -1.0)  # (n_classes, 1)
+    _put_prior_on_turned(data, loading - reference, turn * loading - reference)
     found = {
-        "loading": sign * total_sd * rho + data["free_loadings"] * placed(difference),
+        "loading": turn * loading,
         "intercept": nu + data["free_intercepts"] * placed(shift),
         "unique": total_sd**2 * left * pt.exp(placed(ratio)),
         "icc": icc * data["shared"],
@@ -106,6 +110,16 @@ def _parameters(data: dict[str, Any], size: GroupSize) -> dict[str, Any]:
     for name, value in found.items():
         pm.Deterministic(name, value)
     return found
+
+
+def _put_prior_on_turned(data: dict[str, Any], free: Any, turned: Any) -> None:
+    """Exchange the prior density of differences of loadings before the sign rule for that of the turned ones.
+
+    Where loadings are free the scores of a class do not tell the direction of its capability. Without this a chain
+    that starts in the wrong one stays there; with it, both are the same posterior.
+    """
+    mean, sd = data["prior_loading_difference"][0], data["prior_loading_difference"][1]
+    pm.Potential("turned_difference_prior", 0.5 * (((free - mean) ** 2 - (turned - mean) ** 2) / sd**2).sum())
 
 
 def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize) -> Any:

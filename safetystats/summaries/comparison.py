@@ -14,7 +14,7 @@ from safetystats.inference.crossed import CrossedFit, fit_crossed
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.groups import GroupFit, fit_common, pooled_capability
 from safetystats.inference.mixed_bootstrap import Bootstrap
-from safetystats.inference.mixed_table import MixedTable, fit_mixed_table
+from safetystats.inference.mixed_table import fit_mixed_table
 from safetystats.inference.store import FitStore
 from safetystats.scores.capability import capability_score
 from safetystats.specs import FactorSpec
@@ -28,10 +28,11 @@ from safetystats.summaries.talk import Talk
 from safetystats.tables.prepare import standardise, transform
 from safetystats.tables.table import ScoreTable
 
+MIXED: tuple[str, ...] = ("mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap")
+"""Tables of the mixed models."""
 NAMES: tuple[str, ...] = (
-    "posterior_differences", "common_capability", "invariance", "invariance_loadings", "mixed_effects", "mixed_fits",
-    "mixed_contrasts", "marginal_means", "capability_overlap", "crossed_effects", "differential_progress",
-    "lineage_shifts",
+    "posterior_differences", "common_capability", "invariance", "invariance_loadings", *MIXED, "crossed_effects",
+    "differential_progress", "lineage_shifts",
 )  # fmt: skip
 """Tables of the comparison."""
 IN_COMMON_FIT = "fit of capability on one scale for all classes"
@@ -59,8 +60,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scale:
-    """Capability on one scale for all classes: of each model, and its draws where it is latent."""
+class Scale:
+    """Capability on one scale for all classes.
+
+    Attributes
+    ----------
+    capability : Series
+        Of each model; the posterior mean where it is latent.
+    draws : DataFrame or None
+        Draws of latent capability, shape (draws, models).
+    kind : {"latent", "mean", "pca"}
+        What it is; not what the mixed spec asks for where there is no latent one.
+    """
 
     capability: pd.Series
     draws: pd.DataFrame | None
@@ -98,7 +109,7 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
     tables["posterior_differences"] = posterior_differences(safety, closed, plan.factor, level, study.rope)
     checks += difference_checks(tables["posterior_differences"], plan.factor.gates)
 
-    scale, common, notes = _scale(plan, store, told)
+    scale, common, notes = common_scale(plan, store, told)
     checks += notes
     facts["common_scale"] = scale.kind
     if common is not None:
@@ -119,17 +130,9 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
                 "invariance/scalar", common.convergence(), plan.invariance.gates, len(common.plans)
             )
 
-    mixed = _mixed(plan, scale, told)
-    frames = (mixed.effects, mixed.fits, mixed.contrasts, mixed.marginal_means, mixed.overlap)
-    mixed_names = ("mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap")
-    tables |= {name: conform(name, frame) for name, frame in zip(mixed_names, frames, strict=True)}
-    checks += [
-        Check(
-            fit=str(row["fit"]), check=str(row["check"]), value=float(row["value"]), limit=float(row["limit"]),
-            outcome=row["outcome"], why=str(row["why"]),
-        )
-        for row in mixed.diagnostics.to_dict("records")
-    ]  # fmt: skip
+    mixed, mixed_checks = mixed_comparison(plan, scale, told)
+    tables |= mixed
+    checks += mixed_checks
 
     crossed = _crossed(plan, scale, store, told)
     fits["crossed"] = store.path(crossed.key)
@@ -144,7 +147,7 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
     return Comparison(tables=tables, checks=tuple(checks), fits=fits, facts=facts)
 
 
-def _scale(plan: Plan, store: FitStore, told: Talk) -> tuple[_Scale, GroupFit | None, list[Check]]:
+def common_scale(plan: Plan, store: FitStore, told: Talk) -> tuple[Scale, GroupFit | None, list[Check]]:
     """Return capability on one scale, the fit that it comes from, and what is to be known of it."""
     notes: list[Check] = []
     try:
@@ -158,12 +161,12 @@ def _scale(plan: Plan, store: FitStore, told: Talk) -> tuple[_Scale, GroupFit | 
         reason = "; ".join(f"expected {fault.expected}, got {fault.got}" for fault in error.faults)
         notes.append(_note("common", "not_applicable", f"no {IN_COMMON_FIT}: {reason}"))
         kind = "mean" if plan.mixed.capability == "latent" else plan.mixed.capability
-        return _Scale(capability=_closed(plan, kind), draws=None, kind=kind), None, notes
+        return Scale(capability=closed_capability(plan, kind), draws=None, kind=kind), None, notes
     if plan.mixed.capability != "latent":
         kind = plan.mixed.capability
-        return _Scale(capability=_closed(plan, kind), draws=None, kind=kind), common, notes
+        return Scale(capability=closed_capability(plan, kind), draws=None, kind=kind), common, notes
     draws = pd.DataFrame(pooled_capability(common.theta), columns=common.models)
-    return _Scale(capability=draws.mean(), draws=draws, kind="latent"), common, notes
+    return Scale(capability=draws.mean(), draws=draws, kind="latent"), common, notes
 
 
 def _plain(spec: FactorSpec) -> FactorSpec:
@@ -173,7 +176,7 @@ def _plain(spec: FactorSpec) -> FactorSpec:
     return spec.model_copy(update={"further": "none", "n_further": 0, "measurement": "exact"})
 
 
-def _closed(plan: Plan, kind: str) -> pd.Series:
+def closed_capability(plan: Plan, kind: str) -> pd.Series:
     """Return the closed-form capability of every model over all classes together."""
     pooled = standardise(plan.aligned, by="pooled")
     values = pooled.matrix(pooled.columns("capability"))
@@ -184,9 +187,10 @@ def _closed(plan: Plan, kind: str) -> pd.Series:
     return pd.Series(score, index=pooled.scores.index)
 
 
-def _mixed(plan: Plan, scale: _Scale, told: Talk) -> MixedTable:
+def mixed_comparison(plan: Plan, scale: Scale, told: Talk) -> tuple[dict[str, pd.DataFrame], list[Check]]:
+    """Return the tables of the mixed models, one for each of `MIXED`, and the status of every fit."""
     spec = plan.mixed
-    return fit_mixed_table(
+    found = fit_mixed_table(
         plan.aligned,
         scale.capability,
         draws=scale.draws,
@@ -197,9 +201,18 @@ def _mixed(plan: Plan, scale: _Scale, told: Talk) -> MixedTable:
         level=plan.study.level,
         report=told.progress,
     )
+    checks = [
+        Check(
+            fit=str(row["fit"]), check=str(row["check"]), value=float(row["value"]), limit=float(row["limit"]),
+            outcome=row["outcome"], why=str(row["why"]),
+        )
+        for row in found.diagnostics.to_dict("records")
+    ]  # fmt: skip
+    frames = (found.effects, found.fits, found.contrasts, found.marginal_means, found.overlap)
+    return {name: conform(name, frame) for name, frame in zip(MIXED, frames, strict=True)}, checks
 
 
-def _crossed(plan: Plan, scale: _Scale, store: FitStore, told: Talk) -> CrossedFit:
+def _crossed(plan: Plan, scale: Scale, store: FitStore, told: Talk) -> CrossedFit:
     table: ScoreTable = transform(plan.aligned, plan.crossed.transform, by="pooled")
     return fit_crossed(
         table, scale.capability, plan.crossed, plan.study.seed, store, reference_class=plan.table.classes[0],

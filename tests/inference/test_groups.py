@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from factor_data import FloatArray, default_spec, read_factor
+from factor_data import FloatArray, read_factor
 from groups_data_made import (
     N_FAMILIES,
     SIZE,
     WEAK,
     changed_names,
+    default_spec,
     invariance_spec,
     made_draws,
     made_fit,

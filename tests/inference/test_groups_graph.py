@@ -227,8 +227,10 @@ def test_the_prior_is_the_stated_one_at_every_level(level: Level, closed: Graph)
     icc, omega = (special.expit(point[f"{name}_logodds__"]) for name in ("icc_free", "capability_icc_free"))
     expected += stats.beta.logpdf(icc, factor.icc.alpha, factor.icc.beta).sum()
     expected += stats.beta.logpdf(omega, factor.capability_icc.alpha, factor.capability_icc.beta).sum()
+    loading = closed.draws(point).loading[0]
+    turned = loading[1:] - loading[0] if level == "configural" else point["loading_difference"]
+    expected += stats.norm.logpdf(turned, OTHER.loading_difference.mu, OTHER.loading_difference.sigma).sum()
     for name, prior in (
-        ("loading_difference", OTHER.loading_difference),
         ("intercept_difference", OTHER.intercept_difference),
         ("log_unique_ratio", OTHER.log_unique_ratio),
         ("mean_free", OTHER.latent_mean),
@@ -239,13 +241,30 @@ def test_the_prior_is_the_stated_one_at_every_level(level: Level, closed: Graph)
     assert found == pytest.approx(float(expected), abs=CONSTANTS)
 
 
-def test_a_change_of_all_signs_changes_nothing(closed: Graph) -> None:
-    """Capability turned round: the graph gives the same density, and loadings on the positive side."""
+def turned_by_class(point: Point, place: int) -> Point:
+    """The point at which the loadings of one class other than the reference, before the sign rule, change signs."""
+    rho, total_sd = 2 * special.expit(point["loading_unit_logodds__"]) - 1, np.exp(point["total_sd_log__"])
+    difference = point["loading_difference"].copy()
+    difference[place - 1] = -2 * np.sign(rho.sum()) * rho * total_sd - difference[place - 1]
+    return {**point, "loading_difference": difference}
+
+
+def test_a_change_of_signs_changes_nothing(closed: Graph) -> None:
+    """Capability of all classes, or of one, turned round: the same density, and the same turned loadings."""
     closed.set(classes(), "configural")
     point = random_point(np.random.default_rng(8), CLOSED)
-    turned = {**point, "loading_unit_logodds__": -point["loading_unit_logodds__"]}
-    assert float(closed.log_density(turned)) == pytest.approx(float(closed.log_density(point)), abs=EXACT)
-    assert closed.draws(turned).loading[0, 0].sum() > 0
+    start, expected = float(closed.log_density(point)), closed.draws(point).loading
+    whole = {**point, "loading_unit_logodds__": -point["loading_unit_logodds__"]}
+    for other in (whole, turned_by_class(point, 1), turned_by_class(point, 2), turned_by_class(whole, 2)):
+        assert float(closed.log_density(other)) == pytest.approx(start, abs=EXACT)
+        np.testing.assert_allclose(closed.draws(other).loading, expected, rtol=0, atol=EXACT)
+    assert (expected.sum(axis=-1) > 0).all()
+    # Where loadings are equal, differences follow their prior, whatever their sign.
+    closed.set(classes(), "metric")
+    moved = turned_by_class(point, 1)
+    prior = [stats.norm.logpdf(p["loading_difference"], 0.1, 0.7).sum() for p in (point, moved)]
+    change = float(closed.log_density(moved)) - float(closed.log_density(point))
+    assert change == pytest.approx(prior[1] - prior[0], abs=EXACT)
 
 
 FREE: dict[Level, set[str]] = {

@@ -3,7 +3,7 @@
 # Input: groups_moments.csv (class, n, row: "mean" or the benchmark's place, x1..x8), written by groups_moments.py.
 # Output: groups_lavaan.csv (level, class, benchmark, quantity, value).
 #
-#     python tests/reference/groups_moments.py && Rscript tests/reference/groups_lavaan.R
+#     PYTHONPATH=.:tests python tests/reference/groups_moments.py && Rscript tests/reference/groups_lavaan.R
 library(lavaan)
 here <- "tests/reference"
 moments <- read.csv(file.path(here, "groups_moments.csv"), comment.char = "#")

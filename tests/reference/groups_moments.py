@@ -2,7 +2,7 @@
 
 Writes groups_moments.csv, which groups_lavaan.R reads.
 
-    PYTHONPATH=.:tests/inference python tests/reference/groups_moments.py
+    PYTHONPATH=.:tests python tests/reference/groups_moments.py
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Run from the repository root: python tests/reference/mixed_inputs.py [ren2024]
 
-One row per model: model, model_class, group (lineage), family, capability, then one column per score. helm-classic: aligned scores, each
-as z-score over all models of both classes (ddof 0), capability = mean of those of the capability columns. The other
-sets are simulated, with a seed. The scores of ren2024 are not ours and not committed: with the word ren2024 after the
-command (and SAFETYSTATS_DATA set to a mirror) they are written beside the others; delete that file after R has read it.
+One row per model: model, model_class, group (lineage), family, capability, then one column per score. helm-classic:
+aligned scores, each as z-score over all models of both classes (ddof 0), capability = mean of those of the capability
+columns. The other sets are simulated, with a seed. The scores of ren2024 are not ours and not committed: with the word
+ren2024 after the command (and SAFETYSTATS_DATA set to a mirror) they are written beside the others; delete that file
+after R has read it.
 """
 
 from __future__ import annotations

@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 
 from safetystats.specs import MixedSpec, read_study
-from safetystats.summaries.analysis import _mixed
-from safetystats.summaries.glossary import TABLES
+from safetystats.summaries import comparison
+from safetystats.summaries.comparison import Scale, closed_capability, mixed_comparison
 from safetystats.summaries.plan import Plan, plan_study
 from safetystats.summaries.talk import Silence
-
-NAMES = {"mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap"}
 
 
 def planned(capability: Literal["latent", "mean", "pca"]) -> Plan:
@@ -29,25 +27,22 @@ def planned(capability: Literal["latent", "mean", "pca"]) -> Plan:
 @pytest.mark.parametrize("capability", ["mean", "pca"])
 def test_tables_of_a_closed_form_capability(capability: Literal["mean", "pca"]) -> None:
     plan = planned(capability)
-    tables, checks = _mixed(plan, Silence())
-    assert set(tables) == NAMES
-    for name, frame in tables.items():
-        assert tuple(frame.columns) == TABLES[name]
-        assert len(frame)
+    scale = Scale(capability=closed_capability(plan, capability), draws=None, kind=capability)
+    tables, checks = mixed_comparison(plan, scale, Silence())
+    assert set(tables) == set(comparison.MIXED)
+    assert all(len(frame) for frame in tables.values())
     assert len(checks) == len(plan.aligned.columns("safety"))
     assert {check.outcome for check in checks} == {"pass"}
     assert tables["mixed_effects"]["estimate_imputed"].isna().all()
     assert set(tables["mixed_effects"]["group"]) == {"family"}
 
 
-def test_latent_capability_needs_draws_and_uses_them() -> None:
+def test_draws_of_capability_are_used() -> None:
     plan = planned("latent")
-    with pytest.raises(ValueError, match="needs draws"):
-        _mixed(plan, Silence())
-    z = plan.aligned.scores[plan.aligned.columns("capability")]
-    mean = ((z - z.mean()) / z.std(ddof=0)).mean(axis=1)
+    mean = closed_capability(plan, "mean")
     noise = np.random.default_rng(1).normal(size=(20, len(mean)))
     draws = pd.DataFrame(mean.to_numpy() + 0.2 * noise, columns=mean.index)
-    effects = _mixed(plan, Silence(), draws)[0]["mixed_effects"]
+    found = mixed_comparison(plan, Scale(capability=mean, draws=draws, kind="latent"), Silence())
+    effects = found[0]["mixed_effects"]
     assert set(effects["n_imputations"]) == {5}
     assert (effects["std_error_imputed"] > 0.0).all()

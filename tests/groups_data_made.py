@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
-from factor_data import FloatArray, default_spec
 
 from safetystats.inference.groups import GroupFit, common_table, group_size
 from safetystats.inference.groups_data import GroupDraws, GroupSize, Level
 from safetystats.inference.parameters import FactorData
-from safetystats.specs import Gates, InvarianceSpec, LogNormalPrior, NormalPrior, SamplingPlan, read_spec
+from safetystats.specs import FactorSpec, Gates, InvarianceSpec, LogNormalPrior, NormalPrior, SamplingPlan, read_spec
 from safetystats.tables.prepare import align, standardise
 from safetystats.tables.simulate import simulate_table
 from safetystats.tables.table import ScoreTable
 
+FloatArray = npt.NDArray[np.float64]
 LOADINGS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.8, 0.65, 0.85)
 N_MODELS, N_FAMILIES = 45, 12
 SIZE = GroupSize(n_classes=2, n_models=N_MODELS, n_benchmarks=len(LOADINGS), n_families=N_FAMILIES)
 """The one multi-group graph that tests compile; with complete scores the number of models does not matter."""
+
+
+def default_spec() -> FactorSpec:
+    spec = read_spec("two-level", "factor")
+    assert isinstance(spec, FactorSpec)
+    return spec
 
 
 def invariance_spec() -> InvarianceSpec:

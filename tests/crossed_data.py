@@ -10,6 +10,7 @@ from safetystats.inference.crossed_values import (
     CrossedData,
     CrossedDesign,
     Variances,
+    free_of_sd,
     overall_prior,
     simulate_crossed,
 )
@@ -83,7 +84,7 @@ def made_table(seed: int = 31) -> tuple[ScoreTable, pd.Series]:
     """Return an aligned table of 16 models and two areas, with a constant benchmark, and capability; one unknown."""
     data = made_design(8, (4, 3), seed=seed)
     spec = crossed_spec()
-    free = np.concatenate([np.log(np.full(10, 0.3)), np.zeros(2), [-0.6, -1.0], np.full(7, -0.6)])
+    free = np.concatenate([free_of_sd(np.full(10, 0.3)), np.zeros(2), [-0.6, -1.0], np.full(7, -0.6)])
     _, data = simulate_crossed(free, data, spec.priors, np.random.default_rng(seed))
     models = [f"m{i:02d}" for i in range(16)]
     names = [*(f"b{i}" for i in range(7)), "flat"]

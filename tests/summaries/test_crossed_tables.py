@@ -1,0 +1,91 @@
+"""Tables of the crossed model: what they say is what the draws say, and the parts of a shift add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from crossed_data import crossed_spec, made_table
+
+from safetystats.inference.crossed import CrossedFit, fit_crossed
+from safetystats.inference.store import FitStore
+from safetystats.summaries.crossed_tables import (
+    EFFECT_COLUMNS,
+    PROGRESS_COLUMNS,
+    SHIFT_COLUMNS,
+    class_lines,
+    crossed_effects,
+    differential_progress,
+    lineage_shifts,
+)
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory: pytest.TempPathFactory) -> CrossedFit:
+    table, capability = made_table()
+    return fit_crossed(table, capability, crossed_spec(draws=100, tune=100, ess=10.0, r_hat=1.3), 3, FitStore(
+        root=tmp_path_factory.mktemp("crossed")
+    ))  # fmt: skip
+
+
+def test_class_lines_are_centred_contrasts() -> None:
+    """Three classes: mean of the levels is the level, differences from the first are the class effects."""
+    coefficients = np.array([1.0, 2.0, 0.3, 0.6, -0.5, 0.5])
+    level, slope = class_lines(coefficients, 3)
+    np.testing.assert_allclose(level.mean(), 1.0)
+    np.testing.assert_allclose(level[1:] - level[0], [0.3, 0.6])
+    np.testing.assert_allclose(slope.mean(), 2.0)
+    np.testing.assert_allclose(slope[1:] - slope[0], [-0.5, 0.5])
+
+
+def test_effects_at_every_level(fit: CrossedFit) -> None:
+    table = crossed_effects(fit, 0.9)
+    assert tuple(table.columns) == EFFECT_COLUMNS
+    assert len(table) == 6 * (1 + 2 + 7)
+    row = table[(table["level_of"] == "benchmark") & (table["name"] == "b5") & (table["term"] == "class")].iloc[0]
+    own = fit.posterior["benchmark_coefficient"].sel(benchmark="b5", coefficient="class[chat]").to_numpy().ravel()
+    assert row["area"] == "ethics"
+    assert row["mean"] == pytest.approx(own.mean(), abs=1e-6)
+    assert (row["lower"], row["upper"]) == pytest.approx(tuple(np.quantile(own, [0.05, 0.95])), abs=1e-5)
+    assert row["p_positive"] == (own > 0).mean()
+    means = table[table["level_of"] == "overall"].set_index(["term", "model_class"])["mean"]
+    assert means["class", "chat"] == pytest.approx(means["intercept", "chat"] - means["intercept", "base"])
+    assert means["capability:class", "chat"] == pytest.approx(means["capability", "chat"] - means["capability", "base"])
+
+
+def test_progress_splits_expected_safety(fit: CrossedFit) -> None:
+    table = differential_progress(fit, 0.95)
+    assert tuple(table.columns) == PROGRESS_COLUMNS
+    assert len(table) == fit.table.n_models * 3
+    np.testing.assert_allclose(table["safety"], table["expected"] + table["excess"], atol=1e-6)
+    assert ((table["excess_lower"] < table["excess"]) & (table["excess"] < table["excess_upper"])).all()
+    wide = table.pivot(index="model", columns="area", values="safety")
+    np.testing.assert_allclose(wide["all"], (4 * wide["truth"] + 3 * wide["ethics"]) / 7, atol=1e-5)
+    # The line less the data: the fitted safety must follow the observed mean score of the area.
+    seen = fit.table.scores[["b0", "b1", "b2", "b3"]]
+    observed = ((seen - seen.mean()) / seen.std(ddof=0)).mean(axis=1)
+    assert np.corrcoef(observed, wide["truth"].loc[observed.index])[0, 1] > 0.9
+
+
+def test_shifts_add_up_and_are_differences_of_progress(fit: CrossedFit) -> None:
+    shifts, progress = lineage_shifts(fit, 0.95), differential_progress(fit, 0.95).set_index(["model", "area"])
+    assert tuple(shifts.columns) == SHIFT_COLUMNS
+    assert len(shifts) == 7 * 3  # the base model of the first lineage has no capability
+    np.testing.assert_allclose(shifts["safety_shift"], shifts["explained"] + shifts["unexplained"], atol=1e-6)
+    np.testing.assert_allclose(shifts["safety_shift"], shifts["safety_b"] - shifts["safety_a"], atol=1e-6)
+    np.testing.assert_allclose(shifts["capability_shift_lower"], shifts["capability_shift"], atol=1e-9)
+    places = pd.MultiIndex.from_frame(shifts[["model_b", "area"]])
+    np.testing.assert_allclose(shifts["safety_b"], progress.loc[places, "safety"].to_numpy(), atol=1e-6)
+    # What capability does not explain: the classes' lines at the pair's mean capability, and the models' own effects.
+    row = shifts.iloc[2]
+    names = [str(m) for m in fit.table.scores.index]
+    a, b = names.index(row["model_a"]), names.index(row["model_b"])
+    level, slope = class_lines(fit.values("benchmark_coefficient").mean(axis=1), 2)
+    middle = fit.capability[:, [a, b]].mean(axis=1)
+    weights = np.array([4, 3]) / 7
+    own = fit.values("model_area_effect") @ np.eye(len(names))
+    between = weights @ (own[..., b] - own[..., a]).T
+    wanted = level[:, 1] - level[:, 0] + (slope[:, 1] - slope[:, 0]) * middle + between
+    assert row["area"] == "all"
+    assert row["unexplained"] == pytest.approx(wanted.mean(), abs=1e-5)
+    assert row["unexplained_p_positive"] == pytest.approx((wanted > 0).mean(), abs=0.01)
