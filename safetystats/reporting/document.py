@@ -156,8 +156,8 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
             if f"{OVERALL}/{c}/mean" in results
         ]
         lines.append(
-            f"Classes: {q.num('posterior_differences_clear', 0)} of {q.count('posterior_differences', 'difference')} of "
-            f"correlations {'has' if q.number('posterior_differences_clear') == 1 else 'have'} an unadjusted "
+            f"Classes: {q.num('posterior_differences_clear', 0)} of {q.count('posterior_differences', 'difference')} "
+            f"of correlations {'has' if q.number('posterior_differences_clear') == 1 else 'have'} an unadjusted "
             f"{q.pct('level')} interval that leaves out zero"
             + (f"; overall class effect at average capability: {'; '.join(effects)}" if effects else "")
             + "."

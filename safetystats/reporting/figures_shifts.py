@@ -68,9 +68,10 @@ def draw_lineage_shifts(shifts: pd.DataFrame, progress: pd.DataFrame, *, level: 
     data = shifts[shifts["area"].isin([ALL, *small])].copy()
     classes = list(dict.fromkeys(progress["model_class"].astype(str)))
     entries: list[Line2D] = [
-        Line2D([], [], color=colour, lw=0.8 if words == _OPEN[2] else 1.4, linestyle=line, label=words)
+        Line2D([], [], color=colour, lw=0.8 if words == _OPEN[2] else 1.4, linestyle=line, label=words,
+               solid_capstyle="butt")
         for colour, line, words in _kinds(data)
-    ]
+    ]  # fmt: skip
     entries.append(Line2D([], [], color=PALE, lw=0.9, linestyle=_DASHES, label="what capability predicts"))
     entries += [
         Line2D([], [], linestyle="none", marker=FAINT[place % len(FAINT)], markersize=3, markeredgecolor=PALE,

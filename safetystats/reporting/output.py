@@ -159,7 +159,8 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
         "spec": json.loads(plan.study.model_dump_json()),
         "specs": {
             name: {"fingerprint": spec.fingerprint, "content": json.loads(spec.model_dump_json())}
-            for name, spec in (("score", plan.score), ("factor", plan.factor), ("mixed", plan.mixed))
+            for name in ("score", "factor", "mixed", "crossed", "invariance")
+            for spec in (getattr(plan, name),)
         },
         "table": {"name": plan.table.name, "fingerprint": plan.table.fingerprint},
         "fits": {name: path.stem for name, path in analysis.fits.items()},
