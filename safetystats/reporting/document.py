@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import jinja2
 
-from safetystats.reporting import report_checks, report_tables, spec_text
+from safetystats.reporting import classes_text, report_checks, report_tables, spec_text
 from safetystats.reporting.results import Results, Value
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
 from safetystats.shelf import shelf_path
@@ -22,12 +22,10 @@ from safetystats.summaries.gates import failed
 _SOFTWARE = (
     "safetystats", "pymc", "nutpie", "pytensor", "arviz-stats", "statsmodels", "scipy", "numpy", "pandas", "matplotlib",
 )  # fmt: skip
-_CAPABILITY = {
-    "latent": "the posterior mean of the factor score, pooled over classes",
-    "mean": "the mean of the z-scored capability benchmarks, pooled over classes",
-    "pca": "the first principal component of the capability benchmarks, pooled over classes",
-}
-_PLURALS = {"lineage": "lineages", "family": "families"}
+
+
+OVERALL = "crossed_effects/overall/overall/class"
+"""Where the results have the overall class effects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +150,17 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         f"{', shared runs aside' if any(q.number(f'mechanical.{c}') for c in classes) else ''}: {largest}.",
     ]
     if len(classes) > 1:
+        effects = [
+            f"{escape(c)} {q.est(f'{OVERALL}/{c}', 'mean')} sd of a benchmark"
+            for c in classes[1:]
+            if f"{OVERALL}/{c}/mean" in results
+        ]
         lines.append(
-            f"Classes: {q.num('differences_clear', 0)} of {q.count('differences', 'difference')} of capabilities "
-            f"correlations {'has' if q.number('differences_clear') == 1 else 'have'} an unadjusted {q.pct('level')} "
-            "interval that leaves out zero."
+            f"Classes: {q.num('posterior_differences_clear', 0)} of {q.count('posterior_differences', 'difference')} "
+            f"of correlations {'has' if q.number('posterior_differences_clear') == 1 else 'have'} an unadjusted "
+            f"{q.pct('level')} interval that leaves out zero"
+            + (f"; overall class effect at average capability: {'; '.join(effects)}" if effects else "")
+            + "."
         )
     else:
         lines.append(f"Classes: one ({escape(classes[0])}); no comparison.")
@@ -220,9 +225,6 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "class_counts": numbers.join_words([f"{quoter.num(f'models.{c}', 0)} {escape(c)}" for c in classes]),
         "capability_names": "; ".join(quoter.name(b) for b in plan.prepared.columns("capability")),
         "transform_sentence": spec_text.TRANSFORMS[spec.transform],
-        "mixed_group": plan.mixed.groups[0],
-        "mixed_group_plural": _PLURALS[plan.mixed.groups[0]],
-        "mixed_capability": _CAPABILITY[plan.mixed.capability],
         "seed_text": str(plan.study.seed),
         "attempts_sentence": _attempts(analysis),
         "gate_r_hat": numbers.number_text(gates.r_hat),
@@ -250,17 +252,19 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
             for check in analysis.checks
             if check.fit.startswith("intervals/") and check.fit.split("/")[2] == "spearman"
         ],
-        "differences_table": report_tables.differences_table(analysis, quoter.names),
-        "mixed_tables": report_tables.mixed_tables(analysis, quoter.names),
         "diagnostics_table": report_tables.diagnostics_table(analysis),
         "missing_figure": figure("missing"),
         "capability_figure": figure("capability"),
         "loadings_figure": figure("loadings"),
         "forest_figure": figure("forest"),
         "differences_figure": figure("class_differences"),
+        "marginal_figure": figure("marginal_means"),
+        "shifts_figure": figure("lineage_shifts"),
         "scree_figure": figure("scree"),
         "shrinkage_figure": figure("shrinkage"),
-    } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter)  # fmt: skip
+    } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter) | classes_text.class_context(
+        analysis, quoter.names, quoter.models
+    )  # fmt: skip
 
 
 def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:

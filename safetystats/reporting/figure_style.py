@@ -211,6 +211,20 @@ def row_axes(figure: Figure, left: float, width: float, top: float, pitch: float
     return axes
 
 
+def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Return axes placed in inches from the left and the top, with both scales."""
+    whole = figure.get_figheight()
+    axes = figure.add_axes((left / WIDTH, (whole - top - height) / whole, width / WIDTH, height / whole))
+    for side in ("right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="y", color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="both", labelsize=7, width=0.6, size=2.5)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    return axes
+
+
 def guide_lines(axes: Axes, places: Sequence[float] | FloatArray) -> None:
     """Draw a hairline along every row, so that the eye finds the label."""
     low, high = axes.get_xlim()

@@ -9,16 +9,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from safetystats.reporting.figure_parts import (
-    APART,
     JOINT,
-    NOT_APART,
     RECIPE,
     VERDICT_MARKS,
     by_area,
     ending_text,
     headline_rows,
     left_out_text,
-    limits,
     nothing,
     write_estimates,
 )
@@ -27,7 +24,6 @@ from safetystats.reporting.figure_style import (
     EDGE,
     FOOT,
     GAP,
-    GREY,
     PALE,
     WIDTH,
     Drawing,
@@ -58,7 +54,7 @@ from safetystats.reporting.figure_text import (
 from safetystats.reporting.figures_models import draw_capability, draw_loadings, draw_missing
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
 
-__all__ = ["draw_capability", "draw_class_differences", "draw_forest", "draw_loadings", "draw_missing"]
+__all__ = ["draw_capability", "draw_forest", "draw_loadings", "draw_missing"]
 
 
 def draw_forest(
@@ -155,76 +151,3 @@ def draw_forest(
             for name, part in cut.groupby("model_class", sort=False)
         )
         return finish(figure, name="forest", caption=caption, alt=alt, data=data)
-
-
-def draw_class_differences(
-    differences: pd.DataFrame, *, labels: Mapping[str, str], headline: Collection[str], level: float
-) -> Drawing | None:
-    """Draw how much the 2024 correlation of each benchmark differs between classes.
-
-    Parameters
-    ----------
-    differences : DataFrame
-        Table `class_differences`.
-    labels : mapping of str to str
-        Names of benchmarks.
-    headline : collection of str
-        Benchmarks to show; all are shown if none of them is in the table.
-    level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    Drawing or None
-        None where there is no difference to show: one class, or no benchmark that two classes share.
-    """
-    known = differences[differences["delta"].notna()]
-    if known.empty:
-        return None
-    data, left_out = headline_rows(known, headline)
-    data["pair"] = data["class_a"].astype(str) + " − " + data["class_b"].astype(str)
-    pairs = list(dict.fromkeys(data["pair"]))
-    clear = (data["lower"] > 0) | (data["upper"] < 0)
-    entries = [key(APART, "interval excludes 0")] if clear.any() else []
-    entries += [key(NOT_APART, "interval includes 0")] if not clear.all() else []
-    with styled():
-        groups, ending = by_area(data, "delta", labels)
-        rows = arrange(groups, 2.4)
-        top = legend_height(entries) + 0.24
-        figure = new_figure(top + rows.height + FOOT)
-        right = 1.45 if len(pairs) == 1 else EDGE + 0.1
-        width = (WIDTH - rows.left - right - GAP * (len(pairs) - 1)) / len(pairs)
-        low, high = limits(data[["lower", "upper", "delta"]])
-        for column, pair in enumerate(pairs):
-            part = data[data["pair"] == pair]
-            axes = row_axes(figure, rows.left + column * (width + GAP), width, top, rows.pitch, rows.extent)
-            axes.set_xlim(min(low, -0.1), max(high, 0.1))
-            guide_lines(axes, list(rows.y.values()))
-            axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-            axes.set_xlabel("difference of correlations" if width > 1.4 else "difference")
-            panel_title(axes, fit_text(pair, width, bold=True))
-            y = rows.places(part["benchmark"])
-            apart = clear[part.index].to_numpy()
-            for mark, some in ((APART, apart), (NOT_APART, ~apart)):
-                spans(axes, y[some], part["lower"][some], part["upper"][some], mark)
-                points(axes, y[some], part["delta"][some], mark)
-            if column == 0:
-                write_rows(axes, rows)
-            if len(pairs) == 1:
-                write_estimates(axes, y, part, "delta", f"Δ [{percent_text(level)}]")
-        legend(figure, entries)
-        caption = (
-            f"Difference between classes ({join_words([safe_text(p) for p in pairs])}) in the 2024 correlation of each "
-            f"benchmark with the capability score (aligned scores), with {percent_text(level)} equal-tailed Bayesian "
-            f"bootstrap intervals over lineages (n = {range_text(data['n_pairs'])} lineages with a model in both "
-            f"classes), not adjusted for the number of benchmarks." + left_out_text(len(rows.y), left_out)
-        )
-        silent = differences["benchmark"].nunique() - known["benchmark"].nunique()
-        caption += f" For {count_text(silent, 'benchmark')} there is no difference to compute." if silent else ""
-        caption += ending_text(ending)
-        alt = f"Forest plot of {count_text(len(rows.y), 'benchmark')} by area. " + " ".join(
-            f"{safe_text(pair)}: differences {extremes_text(part, 'delta', 'benchmark', labels)}; "
-            f"{int(clear[part.index].sum())} of {len(part)} intervals exclude zero."
-            for pair, part in data.groupby("pair", sort=False)
-        )
-        return finish(figure, name="class_differences", caption=caption, alt=alt, data=data)

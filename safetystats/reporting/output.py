@@ -62,7 +62,7 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     OSError
         If the folder cannot be written.
     """
-    from safetystats.reporting import figures, figures_checks
+    from safetystats.reporting import figures, figures_checks, figures_classes, figures_shifts
 
     plan = analysis.plan
     results = collect_results(analysis)
@@ -91,7 +91,13 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
             rope=plan.study.rope.limit,
             level=level,
         ),
-        figures.draw_class_differences(tables["class_differences"], labels=labels, headline=headline, level=level),
+        figures_classes.draw_class_differences(
+            tables["posterior_differences"], labels=labels, headline=headline, level=level
+        ),
+        figures_classes.draw_marginal_means(
+            tables["marginal_means"], group=plan.mixed.groups[0], labels=labels, headline=headline, level=level
+        ),
+        figures_shifts.draw_lineage_shifts(tables["lineage_shifts"], tables["differential_progress"], level=level),
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]
     drawn = [drawing for drawing in drawings if drawing is not None]
@@ -153,7 +159,8 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
         "spec": json.loads(plan.study.model_dump_json()),
         "specs": {
             name: {"fingerprint": spec.fingerprint, "content": json.loads(spec.model_dump_json())}
-            for name, spec in (("score", plan.score), ("factor", plan.factor), ("mixed", plan.mixed))
+            for name in ("score", "factor", "mixed", "crossed", "invariance")
+            for spec in (getattr(plan, name),)
         },
         "table": {"name": plan.table.name, "fingerprint": plan.table.fingerprint},
         "fits": {name: path.stem for name, path in analysis.fits.items()},

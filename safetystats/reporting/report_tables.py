@@ -15,7 +15,6 @@ from safetystats.summaries.numbers import (
     estimate_text,
     interval_text,
     number_text,
-    p_text,
     percent_text,
     probability_text,
     significant_text,
@@ -182,62 +181,6 @@ def correlation_tables(analysis: Analysis, names: Names) -> str:
             "intervals of several kinds, and the posterior mean of ρ."
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
-    return "\n\n".join(parts)
-
-
-def differences_table(analysis: Analysis, names: Names) -> str:
-    """Return the differences of capabilities correlations between classes."""
-    frame = analysis.tables["class_differences"]
-    rows = [
-        [
-            escape(names[r["benchmark"]]), escape(r["area"]), escape(f"{r['class_a']} {chr(0x2212)} {r['class_b']}"),
-            str(r["n_pairs"]), estimate_text(r["delta"], r["lower"], r["upper"]), probability_text(r["p_positive"]),
-        ]
-        for r in frame.to_dict("records")
-    ]  # fmt: skip
-    head = ["Benchmark", "Area", "Difference", "Pairs", f"Δ {interval_head(analysis.plan.study.level)}", "P(Δ > 0)"]
-    caption = (
-        "Difference of capabilities correlations between classes (Spearman, aligned scores) with the equal-tailed "
-        "interval of the Bayesian bootstrap over lineages, and the share of its draws above zero."
-    )
-    return table_markdown(head, rows, caption=caption, numeric=(3, 4, 5))
-
-
-def mixed_tables(analysis: Analysis, names: Names) -> str:
-    """Return one table of class effects and interactions per class that is compared."""
-    frame, level = analysis.tables["mixed_effects"], analysis.plan.study.level
-    frame = frame[frame["group"] == analysis.plan.mixed.groups[0]]
-    keyed = frame.set_index(["benchmark", "term"]).sort_index()
-    parts = []
-    for label in analysis.plan.table.classes[1:]:
-        rows = []
-        for benchmark in frame["benchmark"].unique():
-            effect, slope = (
-                _at(keyed, (benchmark, f"class[{label}]")),
-                _at(keyed, (benchmark, f"capability:class[{label}]")),
-            )
-            if effect is None or slope is None:
-                continue
-            rows.append(
-                [
-                    escape(names[benchmark]), number_text(effect["n_models"], 0), number_text(effect["n_groups"], 0),
-                    estimate_text(effect["estimate"], effect["lower"], effect["upper"]), p_text(effect["p_adjusted"]),
-                    estimate_text(slope["estimate"], slope["lower"], slope["upper"]), p_text(slope["p_adjusted"]),
-                    number_text(effect["group_variance"]), number_text(effect["residual_variance"]),
-                    escape(str(effect["status"])),
-                ]
-            )  # fmt: skip
-        interval = interval_head(level)
-        head = [
-            "Benchmark", "n", "Groups", f"Class effect {interval}", "adjusted p, additive",
-            f"Interaction {interval}", "adjusted p", "Variance, groups", "Variance, residual", "Status",
-        ]  # fmt: skip
-        caption = (
-            f"Class {escape(label)} against {escape(analysis.plan.table.classes[0])}: difference of level at average "
-            "capability, and of slope, in standard deviations of the benchmark over all models; p-values adjusted over "
-            "the benchmarks."
-        )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, 9)))
     return "\n\n".join(parts)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from safetystats.reporting import results_checks
+from safetystats.reporting import results_checks, results_classes
 from safetystats.reporting.results_checks import Value as Value
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
@@ -33,17 +33,13 @@ _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "capability_loadings": (("model_class", "method", "benchmark"), ("loading", "lower", "upper", "icc")),
     "capability_scores": (("model_class", "method", "model"), ("score", "lower", "upper")),
-    "class_differences": (("class_a", "class_b", "benchmark"), ("delta", "lower", "upper", "p_positive", "n_pairs")),
-    "mixed_effects": (
-        ("group", "benchmark", "term"), ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "status"),
-    ),
 }  # fmt: skip
 
 
 def collect_results(analysis: Analysis) -> dict[str, Value]:
     """Return all numbers of a study by key, e.g. `posterior_correlations/chat/wmdp/cut/mean`."""
     found: dict[str, Value] = {}
-    for name, (keys, columns) in (_KEYED | results_checks.KEYED).items():
+    for name, (keys, columns) in (_KEYED | results_checks.KEYED | results_classes.KEYED).items():
         frame = analysis.tables[name]
         for row in frame.to_dict("records"):
             stem = "/".join([name, *(str(row[key]) for key in keys)])
@@ -53,9 +49,9 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     found |= _verdicts(analysis.tables["posterior_correlations"], analysis.plan.table.classes)
     found |= _remarks(analysis) | _prior(analysis)
     found |= _capability(analysis)
-    found |= _comparison(analysis)
     found |= _diagnostics(analysis)
     found |= results_checks.check_results(analysis)
+    found |= results_classes.class_results(analysis)
     return found
 
 
@@ -189,27 +185,6 @@ def _capability(analysis: Analysis) -> dict[str, Value]:
         latent_scores = own["latent"]
         found[f"capability_highest_of.{label}"] = str(latent_scores.idxmax())
         found[f"capability_lowest_of.{label}"] = str(latent_scores.idxmin())
-    return found
-
-
-def _comparison(analysis: Analysis) -> dict[str, Value]:
-    differences, effects = analysis.tables["class_differences"], analysis.tables["mixed_effects"]
-    effects = effects[effects["group"] == analysis.plan.mixed.groups[0]]
-    found: dict[str, Value] = {
-        "differences": int(differences["delta"].notna().sum()),
-        "differences_clear": int(((differences["lower"] > 0) | (differences["upper"] < 0)).sum()),
-        "mixed_benchmarks": int(effects["benchmark"].nunique()),
-    }
-    one = effects.drop_duplicates("benchmark")
-    for status in ("ok", "boundary", "not_converged", "ols_cluster_robust", "not_applicable"):
-        found[f"mixed_status.{status}"] = int((one["status"] == status).sum())
-    for kind, mask in (
-        ("class", effects["term"].astype(str).str.startswith("class[")),
-        ("interaction", effects["term"].astype(str).str.startswith("capability:")),
-    ):
-        rows = effects[mask]
-        found[f"mixed_tests.{kind}"] = int(rows["p_value"].notna().sum())
-        found[f"mixed_small_p.{kind}"] = int((rows["p_adjusted"] < 0.05).sum())
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from safetystats.reporting.text import escape, table_markdown
-from safetystats.specs import BetaPrior, FactorSpec, LogNormalPrior, NormalPrior
+from safetystats.specs import BetaPrior, CrossedSpec, FactorSpec, HalfNormalPrior, LogNormalPrior, NormalPrior
 
-Prior = BetaPrior | LogNormalPrior | NormalPrior
+Prior = BetaPrior | HalfNormalPrior | LogNormalPrior | NormalPrior
 
 PRIOR_NAMES = {
     "capability_loading": (r"$(\rho_b + 1) / 2$", "loading of a capability benchmark"),
@@ -17,6 +17,22 @@ PRIOR_NAMES = {
     "intercept": (r"$\alpha_b$", "intercept"),
 }
 """Symbol, and what it stands for, of every prior in a spec."""
+
+CROSSED_NAMES = {
+    "intercept": "level at average capability, mean of the classes, overall",
+    "slope": "slope in capability, mean of the classes, overall",
+    "class_effect": "difference of level between classes, overall",
+    "interaction": "difference of slopes between classes, overall",
+    "area_sd": "sd of each of the four between areas",
+    "benchmark_sd": "sd of each of the four between benchmarks of an area",
+    "model_sd": "sd of model effects on all areas",
+    "model_area_sd": "sd of further model effects on one area",
+    "lineage_share": "share of the former variance that models of one lineage have in common",
+    "lineage_area_share": "the same share, of the further effects",
+    "residual_sd": "median residual sd over the benchmarks",
+    "residual_spread": "sd of the log residual sds",
+}
+"""What every prior of the crossed model is of."""
 
 TRANSFORMS = {
     "identity": "Scores were not transformed.",
@@ -49,9 +65,20 @@ def prior_table(spec: FactorSpec) -> str:
     return table_markdown(["Parameter", "What it is", "Prior", "Reason"], rows, caption="Priors.")
 
 
+def crossed_prior_table(spec: CrossedSpec) -> str:
+    """Return the priors of the crossed model, each with its reason."""
+    rows = []
+    for name, words in CROSSED_NAMES.items():
+        prior: Prior = getattr(spec.priors, name)
+        rows.append([words, prior_text(prior), escape(prior.reason, 1000)])
+    return table_markdown(["What it is", "Prior", "Reason"], rows, caption="Priors of the crossed model.")
+
+
 def prior_text(prior: Prior) -> str:
     """Return a distribution as a formula."""
     if isinstance(prior, BetaPrior):
         return f"$\\mathrm{{Beta}}({prior.alpha:g}, {prior.beta:g})$"
+    if isinstance(prior, HalfNormalPrior):
+        return f"$\\mathrm{{HalfN}}(0, {prior.sigma:g}^2)$"
     kind = "LogNormal" if isinstance(prior, LogNormalPrior) else "N"
     return f"$\\mathrm{{{kind}}}({prior.mu:g}, {prior.sigma:g}^2)$"

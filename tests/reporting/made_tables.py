@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from made_classes import FACTS, class_tables
 
 from safetystats.specs import FactorSpec, Scrutiny, read_spec
 from safetystats.summaries.analysis import Analysis
@@ -36,7 +37,13 @@ def fully_checked(analysis: Analysis) -> Analysis:
     return dataclasses.replace(
         analysis,
         plan=dataclasses.replace(plan, study=study, compared=compared),
-        tables={**analysis.tables, **check_tables(analysis), "diagnostics": diagnostics_table(checks)},
+        tables={
+            **analysis.tables,
+            **check_tables(analysis),
+            **class_tables(analysis),
+            "diagnostics": diagnostics_table(checks),
+        },
+        facts={**analysis.facts, **FACTS},
         checks=tuple(checks),
     )
 

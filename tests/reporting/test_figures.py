@@ -22,12 +22,12 @@ from safetystats.reporting.figure_style import Drawing, styled
 from safetystats.reporting.figure_text import fit_names, fit_text, safe_text, text_width, without_shared_ending
 from safetystats.reporting.figures import (
     draw_capability,
-    draw_class_differences,
     draw_forest,
     draw_loadings,
     draw_missing,
 )
 from safetystats.reporting.figures_checks import draw_scree, draw_shrinkage
+from safetystats.reporting.figures_classes import draw_class_differences
 from safetystats.summaries.glossary import TABLES
 from safetystats.tables.load import load_table
 
@@ -121,6 +121,7 @@ def difference_table(pairs: list[tuple[str, str]], benchmarks: list[str], areas:
             rows.append(
                 {"benchmark": name, "area": areas[i % len(areas)], "n_pairs": 12, "class_a": class_a}
                 | {"class_b": class_b, "delta": delta, "lower": delta - 0.3, "upper": delta + 0.3, "p_positive": 0.7}
+                | {"unpaired_delta": delta, "unpaired_lower": delta - 0.4, "unpaired_upper": delta + 0.4}
             )
     return pd.DataFrame(rows)
 
@@ -174,9 +175,8 @@ def assert_sound(drawing: Drawing) -> None:
         assert (strip == 1).all()
 
 
-def _in_view(tick: Tick) -> bool:
-    low, high = tick.axes.get_xlim()
-    return bool(low <= tick.get_loc() <= high)
+def _in_view(tick: Tick, limits: tuple[float, float]) -> bool:
+    return bool(min(limits) <= tick.get_loc() <= max(limits))
 
 
 def assert_texts_apart(figure: Figure) -> None:
@@ -185,8 +185,9 @@ def assert_texts_apart(figure: Figure) -> None:
         renderer = figure.canvas.get_renderer()
         figure.draw(renderer)
         inner, boxes = figure.bbox, []
-        ticks = [tick for axes in figure.axes for tick in axes.xaxis.get_major_ticks()]
-        unseen = {id(tick.label1) for tick in ticks if not _in_view(tick)}
+        ticks = [(tick, axes.get_xlim()) for axes in figure.axes for tick in axes.xaxis.get_major_ticks()]
+        ticks += [(tick, axes.get_ylim()) for axes in figure.axes for tick in axes.yaxis.get_major_ticks()]
+        unseen = {id(tick.label1) for tick, limits in ticks if not _in_view(tick, limits)}
         for text in figure.findobj(lambda artist: isinstance(artist, Text) and bool(artist.get_text())):
             if id(text) in unseen:
                 continue
@@ -313,7 +314,7 @@ def test_shrinkage_draws_both_posteriors_and_the_areas() -> None:
 
 
 def test_class_differences_of_one_class_are_none() -> None:
-    table = pd.DataFrame(columns=list(TABLES["class_differences"]))
+    table = pd.DataFrame(columns=list(TABLES["posterior_differences"]))
     assert draw_class_differences(table, labels={}, headline=(), level=0.95) is None
 
 
