@@ -38,7 +38,7 @@ from safetystats.inference.groups_data import LEVELS, GroupDraws, Level, aligned
 from safetystats.inference.groups_loo import leave_group_units_out, log_conditional
 from safetystats.inference.marginal import family_log_likelihood
 from safetystats.inference.store import FitStore
-from safetystats.specs import BetaPrior, NormalPrior, SamplingPlan
+from safetystats.specs import NormalPrior, SamplingPlan
 from safetystats.tables.prepare import standardise, unstandardise
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -103,9 +103,8 @@ def test_posterior_means_are_maximum_likelihood_with_many_models_and_weak_priors
     """Slow: one compilation and three runs."""
     from safetystats.inference.sampling import compile_groups, draw_groups
 
-    flat = BetaPrior(family="beta", alpha=1.0, beta=1.0)
-    wide = NormalPrior(family="normal", mu=0.0, sigma=10.0)
-    factor = default_spec().priors.model_copy(update={"capability_loading": flat, "intercept": wide})
+    wide = NormalPrior(family="normal", mu=0.0, sigma=2.0)
+    factor = default_spec().priors.model_copy(update={"intercept": wide})
     priors = invariance_spec().priors.model_copy(update=WEAK)
     data, plan = many_models(), SamplingPlan(chains=4, draws=500, tune=500, target_accept=0.8)
     for level in LEVELS:
