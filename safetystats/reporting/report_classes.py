@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from safetystats.reporting.results_checks import mechanical
 from safetystats.reporting.results_classes import clear, of_kind, pairs_of
 from safetystats.reporting.text import escape, interval_head, table_markdown
 from safetystats.summaries.analysis import Analysis
@@ -38,14 +39,15 @@ def differences_tables(analysis: Analysis, names: Names) -> str:
         "Benchmark", "Pairs", f"Δρ {interval}", "P(Δρ > 0)", "P(equivalent)", f"Δρ, unpaired {interval}",
         f"ψ {interval}", f"Bootstrap {interval}", "Steiger, p",
     ]  # fmt: skip
-    parts = []
+    parts, shared = [], mechanical(analysis)
     for first, second, part in pairs_of(frame):
         rows = []
         for row in part.sort_values(["area", "delta"]).to_dict("records"):
             missed = row["pareto_k"] > gates.pareto_k or row["effective"] < gates.ess
             rows.append(
                 [
-                    escape(names[row["benchmark"]]), str(row["n_pairs"]),
+                    escape(names[row["benchmark"]]) + (" †" if row["benchmark"] in shared else ""),
+                    str(row["n_pairs"]),
                     _estimate(row, "delta") + (UNSEEN if missed else ""), probability_text(row["p_positive"]),
                     probability_text(row["p_equivalent"]), _estimate(row, "unpaired_delta", "unpaired_"),
                     _estimate(row, "psi", "psi_"), _estimate(row, "bootstrap_delta", "bootstrap_"),
@@ -59,6 +61,7 @@ def differences_tables(analysis: Analysis, names: Names) -> str:
             "pairing; the correlation ψ of what capability leaves unexplained in paired models; the difference of "
             "Spearman's coefficients with the interval of the Bayesian bootstrap over lineages; and the p-value "
             "of Steiger's test of the latter, adjusted over the benchmarks (Benjamini and Hochberg)."
+            + (" † reuses runs of capability benchmarks." if shared & set(part["benchmark"]) else "")
             + (f"{UNSEEN} weights beyond a limit." if any(UNSEEN in r[2] for r in rows) else "")
         )
         parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))

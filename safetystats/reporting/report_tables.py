@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from safetystats.reporting.results import mechanical
+from safetystats.reporting.results_checks import mechanical
 from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, table_markdown
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.flow import Flow

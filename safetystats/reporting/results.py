@@ -10,6 +10,7 @@ from scipy import stats
 
 from safetystats.reporting import results_checks, results_classes
 from safetystats.reporting.results_checks import Value as Value
+from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
 from safetystats.summaries.posterior import VERDICTS
@@ -91,12 +92,6 @@ def _counts(analysis: Analysis) -> dict[str, Value]:
     for severity in ("error", "warning", "note"):
         found[f"audit.{severity}"] = sum(f.severity == severity for f in analysis.audit.findings)
     return found
-
-
-def mechanical(analysis: Analysis) -> set[str]:
-    """Return the safety benchmarks that reuse runs of capability benchmarks, as the audit found."""
-    named = {name for finding in analysis.audit.of("reused_runs") for name in finding.benchmarks}
-    return named & set(analysis.plan.prepared.columns("safety"))
 
 
 def _prior(analysis: Analysis) -> dict[str, Value]:

@@ -69,6 +69,12 @@ def check_results(analysis: Analysis) -> dict[str, Value]:
     return found
 
 
+def mechanical(analysis: Analysis) -> set[str]:
+    """Return the safety benchmarks that reuse runs of capability benchmarks, as the audit found."""
+    named = {name for finding in analysis.audit.of("reused_runs") for name in finding.benchmarks}
+    return named & set(analysis.plan.prepared.columns("safety"))
+
+
 def stated_verdicts(analysis: Analysis, label: str) -> dict[str, str]:
     """Return the verdicts that the cut posterior gives, also where a failed gate withholds them, by benchmark."""
     frame, probability = analysis.tables["posterior_correlations"], analysis.plan.study.rope.probability

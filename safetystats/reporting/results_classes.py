@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from safetystats.reporting.results_checks import Value
+from safetystats.reporting.results_checks import Value, mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.crossed_tables import ALL
 from safetystats.summaries.invariance import UNITS
@@ -125,6 +125,7 @@ def _differences(analysis: Analysis) -> dict[str, Value]:
         "posterior_differences": len(frame),
         "posterior_differences_clear": int(clear(frame).sum()),
     }
+    shared = mechanical(analysis)
     for first, second, part in pairs_of(frame):
         end = f"{first}.{second}"
         width, plain = part["upper"] - part["lower"], part["unpaired_upper"] - part["unpaired_lower"]
@@ -132,6 +133,7 @@ def _differences(analysis: Analysis) -> dict[str, Value]:
         found |= {
             f"difference.{end}": len(part),
             f"difference_clear.{end}": int(clear(part).sum()),
+            f"difference_clear_shared.{end}": int((clear(part) & part["benchmark"].isin(shared)).sum()),
             f"difference_above.{end}": int(above(part).sum()),
             f"difference_below.{end}": int(below(part).sum()),
             f"difference_clear_unpaired.{end}": int(clear(part, "unpaired_").sum()),
