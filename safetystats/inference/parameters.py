@@ -10,6 +10,10 @@ import xarray as xr
 from safetystats.inference.arrays import FloatArray, IntArray
 
 
+SMALLEST_UNIQUE = 1e-15
+"""Least share of unique variance: rounding of a loading next to one must not leave none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FactorDraws:
     """Draws of the benchmarks' parameters, without capability.
@@ -54,7 +58,8 @@ class FactorDraws:
     @property
     def unique(self) -> FloatArray:
         """Unique variance v, shape (n_draws, n_benchmarks)."""
-        return np.asarray(self.total_sd**2 * (1 - self.rho**2 - (self.further**2).sum(-1)))
+        left = 1 - self.rho**2 - (self.further**2).sum(-1)
+        return np.asarray(self.total_sd**2 * np.maximum(left, SMALLEST_UNIQUE))
 
     def thinned(self, most: int) -> FactorDraws:
         """Return at most `most` draws, evenly spaced."""

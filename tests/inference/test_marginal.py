@@ -262,3 +262,12 @@ def test_a_prior_without_parameters_has_no_term() -> None:
         (with_omega(unshared, 0.0), set()),
     ):
         assert set(log_prior_terms(some, skewed_priors(), np.ones(3, dtype=bool))) == always | more
+
+
+def test_a_loading_that_rounds_to_one_leaves_some_variance() -> None:
+    one = np.ones((1, 1))
+    draws = FactorDraws(
+        rho=one, total_sd=2 * one, icc=0 * one, capability_icc=np.zeros(1), intercept=0 * one,
+        further=np.zeros((1, 1, 0)),
+    )  # fmt: skip
+    assert 0 < draws.unique[0, 0] < 1e-14
