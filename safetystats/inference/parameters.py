@@ -9,7 +9,6 @@ import xarray as xr
 
 from safetystats.inference.arrays import FloatArray, IntArray
 
-
 SMALLEST_UNIQUE = 1e-15
 """Least share of unique variance: rounding of a loading next to one must not leave none."""
 
