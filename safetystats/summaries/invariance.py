@@ -97,7 +97,7 @@ def check_invariance(
         Coverage of the equal-tailed intervals.
     exact : bool
         Whether lineages whose Pareto k exceeds its limit are left out in earnest, each by a fit without it. With small
-        classes there are several, and importance sampling flatters the freer models.
+        classes there are several, and importance sampling overstates their density.
     report : callable or None
         Called with (draws done, draws in all).
     """
