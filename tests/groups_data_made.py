@@ -28,7 +28,7 @@ def default_spec() -> FactorSpec:
 
 
 def invariance_spec() -> InvarianceSpec:
-    spec = read_spec("invariance", "invariance")
+    spec = read_spec("class-invariance", "invariance")
     assert isinstance(spec, InvarianceSpec)
     return spec
 
