@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from safetystats.reporting.results_checks import Value, mechanical
 from safetystats.summaries.analysis import Analysis
@@ -97,6 +98,7 @@ def _settings(analysis: Analysis) -> dict[str, Value]:
     sampling, rule = plan.crossed.sampling, plan.invariance.rule
     return {
         "rope_difference": plan.study.rope.difference,
+        "widest_equivalent": plan.study.rope.difference / float(stats.norm.ppf((1 + plan.study.rope.probability) / 2)),
         "small_p": SMALL_P,
         "paired_capability_draws": plan.factor.paired.capability_draws,
         "paired_draws_each": plan.factor.paired.draws_each,
@@ -133,6 +135,7 @@ def _differences(analysis: Analysis) -> dict[str, Value]:
         found |= {
             f"difference.{end}": len(part),
             f"difference_clear.{end}": int(clear(part).sum()),
+            f"smallest_sd.{end}": float(part["sd"].min()),
             f"difference_clear_shared.{end}": int((clear(part) & part["benchmark"].isin(shared)).sum()),
             f"difference_above.{end}": int(above(part).sum()),
             f"difference_below.{end}": int(below(part).sum()),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from safetystats.errors import DataError
+from safetystats.inference.arrays import FloatArray
 from safetystats.inference.crossed import CrossedFit, fit_crossed
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.groups import GroupFit, fit_common, pooled_capability
@@ -138,7 +139,7 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
     fits["crossed"] = store.path(crossed.key)
     tables["crossed_effects"] = conform("crossed_effects", crossed_effects(crossed, level))
     tables["differential_progress"] = conform("differential_progress", differential_progress(crossed, level))
-    tables["lineage_shifts"] = conform("lineage_shifts", lineage_shifts(crossed, level))
+    tables["lineage_shifts"] = conform("lineage_shifts", lineage_shifts(crossed, level, _in_units_of(crossed, scale)))
     for place, one in enumerate(crossed.convergence()):
         label = "crossed" if crossed.n_imputations == 1 else f"crossed/{place + 1}"
         checks += convergence_checks(label, one, plan.crossed.gates, len(crossed.plans))
@@ -218,6 +219,16 @@ def _crossed(plan: Plan, scale: Scale, store: FitStore, told: Talk) -> CrossedFi
         table, scale.capability, plan.crossed, plan.study.seed, store, reference_class=plan.table.classes[0],
         report=told.progress,
     )  # fmt: skip
+
+
+def _in_units_of(crossed: CrossedFit, scale: Scale) -> FloatArray | None:
+    """Return draws of capability of the models of a fit, in the units of its plug-in value; None if there are none."""
+    if scale.draws is None or crossed.n_imputations > 1:
+        return None
+    models = [str(name) for name in crossed.table.scores.index]
+    plugged = scale.capability.reindex(models).to_numpy(dtype=np.float64)
+    draws = scale.draws[models].to_numpy(dtype=np.float64)
+    return np.asarray((draws - plugged.mean()) / plugged.std())
 
 
 def _facts(crossed: CrossedFit) -> dict[str, str | int | float]:

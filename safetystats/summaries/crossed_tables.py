@@ -171,19 +171,23 @@ def differential_progress(fit: CrossedFit, level: float) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[list(PROGRESS_COLUMNS)]
 
 
-def lineage_shifts(fit: CrossedFit, level: float) -> pd.DataFrame:
+def lineage_shifts(fit: CrossedFit, level: float, capability: FloatArray | None = None) -> pd.DataFrame:
     """Return the shift from the reference class to another within each lineage, per area, columns `SHIFT_COLUMNS`.
 
     One row per pair of models of one lineage and area; (capability_a, safety_a) and (capability_b, safety_b) are the
-    ends of an arrow in the plane of capability and safety. Where capability is a plug-in value, its shift has no
-    interval (lower and upper are equal).
+    ends of an arrow in the plane of capability and safety. Where the model was given a plug-in capability, its shift
+    has no interval (lower and upper are equal) and that of the explained part is of the slope alone, unless
+    `capability` has draws: shape (n_draws, n_models), models as in the fit, in its units, independent of its draws.
     """
     at = _Places(fit)
     models = fit.table.models
+    ability = at.capability
+    if capability is not None:
+        ability = capability[np.linspace(0, len(capability) - 1, len(at.capability)).round().astype(int)]
     rows = []
     for i, j in _pairs(fit):
         a, b = at.class_of[i], at.class_of[j]
-        shift = (at.capability[:, j] - at.capability[:, i])[:, None]
+        shift = (ability[:, j] - ability[:, i])[:, None]
         safety = at.safety[..., j] - at.safety[..., i]
         explained = (at.slope[..., a] + at.slope[..., b]) / 2 * shift
         found = {

@@ -89,3 +89,18 @@ def test_shifts_add_up_and_are_differences_of_progress(fit: CrossedFit) -> None:
     assert row["area"] == "all"
     assert row["unexplained"] == pytest.approx(wanted.mean(), abs=1e-5)
     assert row["unexplained_p_positive"] == pytest.approx((wanted > 0).mean(), abs=0.01)
+
+
+def test_draws_of_capability_widen_what_it_explains(fit: CrossedFit) -> None:
+    """A model's capability has an sd of 0.3: the shift one of 0.42, and the explained part slope times that more."""
+    plain = lineage_shifts(fit, 0.95)
+    noise = np.random.default_rng(4).normal(0.0, 0.3, (4000, fit.capability.shape[1]))
+    found = lineage_shifts(fit, 0.95, fit.capability[0] + noise)
+    width = found["capability_shift_upper"] - found["capability_shift_lower"]
+    np.testing.assert_allclose(width, 2 * 1.96 * 0.3 * np.sqrt(2), rtol=0.25)  # as many draws as the fit has
+    np.testing.assert_allclose(found["safety_shift"], found["explained"] + found["unexplained"], atol=1e-6)
+    np.testing.assert_allclose(found["safety_shift"], plain["safety_shift"], atol=1e-9)
+    wider = (found["explained_upper"] - found["explained_lower"]) - (
+        plain["explained_upper"] - plain["explained_lower"]
+    )
+    assert (wider > 0).mean() > 0.9
