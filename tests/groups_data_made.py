@@ -88,8 +88,7 @@ WEAK = {
     "latent_sd": LogNormalPrior(family="lognormal", mu=0.0, sigma=1.0),
     "total_sd": LogNormalPrior(family="lognormal", mu=0.0, sigma=1.0),
 }
-"""Twice as wide as the shipped ones, some thirty times the posterior sds with 5000 models. With sds of ten, and a
-uniform prior of correlations, one of four chains ended in another mode."""
+"""Twice as wide as the shipped ones, some thirty times the posterior sds with 5000 models."""
 
 
 def many_models(seed: int = 41) -> list[FactorData]:

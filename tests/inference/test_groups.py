@@ -42,9 +42,9 @@ from safetystats.specs import NormalPrior, SamplingPlan
 from safetystats.tables.prepare import standardise, unstandardise
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-LIKELIHOOD = 0.02
-"""Posterior means against maximum likelihood with 5000 models: their sds are about 0.01 to 0.03 and the two differ by a
-share of 1 / n of these, and by the Monte Carlo error of 2000 draws, at most 0.001."""
+LIKELIHOOD = 0.01
+"""Posterior means against maximum likelihood with 5000 models: posterior sds are about 0.01 to 0.03, the Monte Carlo
+error of 2000 draws below 0.001; the largest difference was 0.004."""
 ROUNDING = 1e-9
 
 
@@ -106,7 +106,7 @@ def test_posterior_means_are_maximum_likelihood_with_many_models_and_weak_priors
     wide = NormalPrior(family="normal", mu=0.0, sigma=2.0)
     factor = default_spec().priors.model_copy(update={"intercept": wide})
     priors = invariance_spec().priors.model_copy(update=WEAK)
-    data, plan = many_models(), SamplingPlan(chains=4, draws=500, tune=500, target_accept=0.8)
+    data, plan = many_models(), SamplingPlan(chains=4, draws=500, tune=1000, target_accept=0.9)
     for level in LEVELS:
         arrays = group_arrays(data, factor, priors, level, SIZE, families=False)
         tree = draw_groups(compile_groups(SIZE), data, arrays, plan, seed=1)
