@@ -190,7 +190,8 @@ def test_every_shipped_study_names_specs_that_exist(name: str) -> None:
 def test_every_reference_of_a_spec_is_in_the_bibliography() -> None:
     bibliography = shelf_path("reports", "references.bib").read_text(encoding="utf-8")
     others = (
-        ("class-mixed", "mixed"), ("class-invariance", "invariance"), ("class-crossed", "crossed"), ("score-2024", "score"),
+        ("class-mixed", "mixed"), ("class-invariance", "invariance"), ("class-crossed", "crossed"),
+        ("score-2024", "score"),
     )  # fmt: skip
     for name, kind in (*((name, "factor") for name in FACTORS), *others):
         for key in read_spec(name, kind).references:
