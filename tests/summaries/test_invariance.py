@@ -66,8 +66,8 @@ def fits() -> dict[Level, GroupFit]:
 def left(elpd: np.ndarray, unit: str, k: float = 0.3) -> LeaveOut:
     labels = tuple(f"{unit} {place}" for place in range(len(elpd)))
     return LeaveOut(
-        unit="model" if unit == "model" else "lineage", labels=labels, elpd=elpd, pareto_k=np.full(len(elpd), k),
-        refitted=np.zeros(len(elpd), dtype=bool), limit=0.7, p_loo=3.0,
+        unit="model" if unit == "model" else "lineage", labels=labels, families=np.arange(len(elpd)), elpd=elpd,
+        pareto_k=np.full(len(elpd), k), refitted=np.zeros(len(elpd), dtype=bool), limit=0.7, p_loo=3.0,
     )  # fmt: skip
 
 
