@@ -36,7 +36,7 @@ def test_the_default_study_runs_from_the_wheel(study: Study) -> None:
     _, folder, _, said = study
     assert said["gates_passed"] is True
     assert said["fits_reused"] is False
-    assert len(said["summary"]) == 6  # type: ignore[arg-type]
+    assert len(said["summary"]) == 7  # type: ignore[arg-type]
     for name, columns in TABLES.items():
         with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))
@@ -59,7 +59,7 @@ def test_the_default_study_runs_from_the_wheel(study: Study) -> None:
     ):
         assert f'id="{section}"' in page
     figures = re.findall(r"<img [^>]*>", page)
-    assert len(figures) == 7
+    assert len(figures) == 9
     assert all('src="data:image/svg+xml' in figure and 'aria-label="' in figure for figure in figures)
     assert 'http-equiv="Content-Security-Policy"' in page
     assert not list(folder.rglob(".*")), "a temporary file was left behind"

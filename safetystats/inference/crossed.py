@@ -322,6 +322,8 @@ def fit_crossed(
         )  # fmt: skip
         saved = with_attrs(saved, log_density=_log_density(saved, data[0], spec))
         store.save(key, saved)
+        # As it is in the file: sums over another layout in memory differ in the last digit.
+        saved = store.load(key, lambda _: True) or saved
     return CrossedFit(
         table=part, classes=classes, areas=tuple(areas), lineages=tuple(lineages), spec=spec, seed=seed, draws=saved,
         plans=tuple(SamplingPlan(**plan) for plan in json.loads(saved.attrs["plans"])), n_imputations=len(data),

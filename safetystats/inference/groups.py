@@ -227,6 +227,8 @@ def fit_groups(
         )
         saved = with_attrs(saved, log_likelihood=_log_likelihood(saved, data))
         store.save(key, saved)
+        # As it is in the file: sums over another layout in memory differ in the last digit.
+        saved = store.load(key, lambda _: True) or saved
         reused = False
     else:
         plans = tuple(SamplingPlan(**plan) for plan in json.loads(saved.attrs["plans"]))
