@@ -41,7 +41,8 @@ def test_the_default_study_runs_from_the_wheel(study: Study) -> None:
         with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))
         assert tuple(rows[0]) == columns
-        assert len(rows) > 1 or name == "boundary_cases", f"{name}.csv is empty"
+        # Nothing need lie at its edge; a quick run does not compare models of invariance.
+        assert len(rows) > 1 or name in ("boundary_cases", "invariance", "invariance_loadings"), f"{name}.csv is empty"
     page = (folder / "report.html").read_text(encoding="utf-8")
     for section in (
         "summary",
