@@ -582,8 +582,8 @@ def figure(choice: argparse.Namespace, table: pd.DataFrame) -> None:
     path = choice.out / "calibration.svg"
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)
-    # A hundredth of a point is finer than a pixel, and halves the file.
-    path.write_text(re.sub(r"(\d\.\d\d)\d+", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
+    # Coordinates to a tenth of a point, which is finer than a pixel, to keep the file small; scales of glyphs as they are.
+    path.write_text(re.sub(r"(?<=[ML ])(\d+\.\d)\d+", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def write(choice: argparse.Namespace) -> None:
