@@ -582,7 +582,7 @@ def figure(choice: argparse.Namespace, table: pd.DataFrame) -> None:
     path = choice.out / "calibration.svg"
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)
-    # Coordinates to a tenth of a point, which is finer than a pixel, to keep the file small; scales of glyphs as they are.
+    # Coordinates to a tenth of a point, finer than a pixel, for a smaller file; scales of glyphs stay as they are.
     path.write_text(re.sub(r"(?<=[ML ])(\d+\.\d)\d+", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
