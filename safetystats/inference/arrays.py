@@ -40,11 +40,15 @@ class GraphKind:
     size : FactorSize
     noisy : bool
         Whether scores have a known sampling error.
+    disjoint : bool
+        Whether every benchmark loads on one further factor at most. The factors are then independent given capability
+        and are taken in all at once, so that a graph with many of them is as small as one with one.
     """
 
     evaluator: Evaluator
     size: FactorSize
     noisy: bool = False
+    disjoint: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,26 +123,15 @@ def sampled_data(
     n, k = values.shape
     if n > size.n_models or k > size.n_benchmarks or int(families.max()) >= size.n_families:
         raise ValueError(f"data of shape {values.shape} do not fit into {size}")
-    if structure.pattern.shape[1] > size.n_further or (noise.any() and not kind.noisy):
-        raise ValueError(f"further factors or sampling error do not fit into {kind}")
+    if noise.any() and not kind.noisy:
+        raise ValueError(f"sampling error does not fit into {kind}")
     seen, scores, error = (np.zeros((size.n_models, size.n_benchmarks)) for _ in range(3))
     seen[:n, :k] = np.isfinite(values)
     scores[:n, :k] = np.nan_to_num(values, nan=0.0)
     error[:n, :k] = np.where(np.isfinite(values), noise, 0.0)
     members = np.zeros((size.n_families, size.n_models))
     members[families, np.arange(n)] = 1.0
-    anchors, pattern = np.zeros(size.n_benchmarks), np.zeros((size.n_benchmarks, size.n_further))
-    anchors[:k] = structure.anchors
-    pattern[:k, : structure.pattern.shape[1]] = structure.pattern
-    data = {
-        "scores": scores,
-        "seen": seen,
-        "members": members,
-        "anchors": anchors,
-        "shared": np.asarray(float(structure.families)),
-    }
-    if size.n_further:
-        data["pattern"] = pattern
+    data = {"scores": scores, "seen": seen, "members": members, **_structure_data(structure, kind)}
     if kind.noisy:
         data["noise"] = error
     else:
@@ -204,7 +197,7 @@ def integrated_data(
     n, k = values.shape
     if not np.isfinite(values).all():
         raise ValueError("capability can be integrated out only where no cell is missing")
-    if k > size.n_benchmarks or int(families.max()) >= size.n_families or structure.pattern.shape[1] > size.n_further:
+    if k > size.n_benchmarks or int(families.max()) >= size.n_families:
         raise ValueError(f"data of shape {values.shape} do not fit into {kind}")
     counts = np.bincount(families, minlength=size.n_families).astype(np.float64)
     roots = np.sqrt(counts)
@@ -214,18 +207,24 @@ def integrated_data(
     inside = values - (means[:, :k] / np.maximum(roots, 1.0)[:, None])[families]
     cross = np.zeros((size.n_benchmarks, size.n_benchmarks))
     cross[:k, :k] = inside.T @ inside
-    used, anchors = np.zeros(size.n_benchmarks), np.zeros(size.n_benchmarks)
-    used[:k], anchors[:k] = 1.0, structure.anchors
-    data = {
+    return {
         "cross": cross,
         "n_contrasts": np.asarray(n - (counts > 0).sum(), dtype=np.float64),
         "means": means,
         "roots": roots,
-        "anchors": anchors,
-        "used": used,
-        "shared": np.asarray(float(structure.families)),
+        "used": (np.arange(size.n_benchmarks) < k).astype(np.float64),
+        **_structure_data(structure, kind),
     }
+
+
+def _structure_data(structure: Structure, kind: GraphKind) -> dict[str, FloatArray]:
+    """Pad what a fit takes its columns for: `anchors`, `shared`, and `pattern` where there are further factors."""
+    size, (k, n_further) = kind.size, structure.pattern.shape
+    if n_further > size.n_further or (kind.disjoint and (structure.pattern.sum(axis=1) > 1).any()):
+        raise ValueError(f"further factors do not fit into {kind}")
+    data = {"anchors": np.zeros(size.n_benchmarks), "shared": np.asarray(float(structure.families))}
+    data["anchors"][:k] = structure.anchors
     if size.n_further:
         data["pattern"] = np.zeros((size.n_benchmarks, size.n_further))
-        data["pattern"][:k, : structure.pattern.shape[1]] = structure.pattern
+        data["pattern"][:k, :n_further] = structure.pattern
     return data

@@ -61,11 +61,12 @@ def factor_graph(kind: GraphKind) -> pm.Model:
 
     Free variables: `loading_unit` ((rho + 1) / 2 before the sign rule), `total_sd`, `icc`, `intercept`, each of shape
     (n_benchmarks,); with further factors `further_unit` ((r + 1) / 2 of the partial correlation r with factor j given
-    those before it), shape (n_benchmarks, n_further); if capability is sampled `theta_free` (n_models,), `family_free`
-    (n_families,) and `further_free` (n_models, n_further). Deterministics `rho` and `theta` obey the sign rule: the
-    loadings of the anchors sum to a positive number. omega is `capability_icc`, a scalar. The density is made symmetric
-    under a joint change of sign by putting the prior on the turned loadings, so that turning each draw to the positive
-    side gives exactly the posterior under that constraint.
+    those before it), shape (n_benchmarks, n_further), or (n_benchmarks,) where each loads on one of them at most; if
+    capability is sampled `theta_free` (n_models,), `family_free` (n_families,) and `further_free` (n_models,
+    n_further). Deterministics `rho` and `theta` obey the sign rule: the loadings of the anchors sum to a positive
+    number. omega is `capability_icc`, a scalar. The density is made symmetric under a joint change of sign by putting
+    the prior on the turned loadings, so that turning each draw to the positive side gives exactly the posterior under
+    that constraint.
 
     References
     ----------
@@ -88,23 +89,34 @@ def factor_graph(kind: GraphKind) -> pm.Model:
         fill |= sampled_data(blank, families, np.zeros_like(blank), structure, kind)
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in fill.items()}
-        parts = _parameters(data, size)
+        parts = _parameters(data, kind)
         log_likelihood = _sampled(data, parts, kind) if kind.evaluator == "sampled" else _integrated(data, parts, kind)
         pm.Potential("log_likelihood", log_likelihood)
     return graph
 
 
-def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
-    """Declare the parameters of the benchmarks; return them with what follows from them."""
-    k = size.n_benchmarks
+def _parameters(data: dict[str, Any], kind: GraphKind) -> dict[str, Any]:
+    """Declare the parameters of the benchmarks; return them with what follows from them.
+
+    `further` are loadings of all benchmarks, one vector per factor; `groups` are loadings on factors without a
+    benchmark in common, shape (n_further, n_benchmarks), or None.
+    """
+    size, k = kind.size, kind.size.n_benchmarks
     rho, sign, left = correlations(data, k)
     total_sd = pm.LogNormal("total_sd", data["prior_total_sd"][0], data["prior_total_sd"][1], shape=k)
     icc = pm.Beta("icc", data["prior_icc"][0], data["prior_icc"][1], shape=k) * data["shared"]
     omega = pm.Beta("capability_icc", data["prior_capability_icc"][0], data["prior_capability_icc"][1])
     intercept = pm.Normal("intercept", data["prior_intercept"][0], data["prior_intercept"][1], shape=k)
     pm.Deterministic("rho", sign * rho)
-    further = []
-    if size.n_further:
+    further, groups = [], None
+    if size.n_further and kind.disjoint:
+        own = pm.Beta("further_unit", data["prior_further"][0], data["prior_further"][1], shape=k)
+        on = data["pattern"].sum(1)
+        groups = data["pattern"].T * ((2 * own - 1) * pt.sqrt(left))
+        left = left * (1 - on + on * 4 * own * (1 - own))
+        pm.Deterministic("further", groups.T)
+        groups = groups * total_sd
+    elif size.n_further:
         share = pm.Beta("further_unit", data["prior_further"][0], data["prior_further"][1], shape=(k, size.n_further))
         for j in range(size.n_further):
             on, own = data["pattern"][:, j], share[:, j]
@@ -114,7 +126,7 @@ def _parameters(data: dict[str, Any], size: FactorSize) -> dict[str, Any]:
     return {
         "slope": total_sd * rho, "intercept": intercept, "icc": icc, "unique": total_sd**2 * left, "sign": sign,
         "capability_icc": omega * data["shared"], "capability_root": pt.sqrt(omega) * data["shared"],
-        "further": [total_sd * loading for loading in further],
+        "further": [total_sd * loading for loading in further], "groups": groups,
     }  # fmt: skip
 
 
@@ -142,6 +154,8 @@ def _sampled(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) -> An
         eta = pm.Normal("further_free", 0.0, 1.0, shape=(size.n_models, size.n_further))
         for j, loading in enumerate(parts["further"]):
             signal = signal + loading * eta[:, j, None]
+        if parts["groups"] is not None:
+            signal = signal + (eta[:, :, None] * parts["groups"]).sum(1)
     residual = (data["scores"] - parts["intercept"] - signal) * data["seen"]
     icc, unique = parts["icc"], parts["unique"]
     within = (1 - icc) * unique
@@ -171,23 +185,27 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     less omega for capability; in sqrt(n_f) times a family's mean one, plus (n_f - 1) omega for capability.
     """
     used, omega = data["used"], parts["capability_icc"]
+    groups = None if parts["groups"] is None else parts["groups"] * used
     loadings = [parts["slope"] * used, *(loading * used for loading in parts["further"])]
     inside = [1 - omega] + [1.0] * len(parts["further"])
     within = (1 - parts["icc"]) * parts["unique"]
-    whitened, log_pivots = eliminate(
-        [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)], 1 / within
-    )
+    scaled = [pt.sqrt(t) * loading for t, loading in zip(inside, loadings, strict=True)]
+    whitened, blocks, log_pivots = eliminate(scaled, 1 / within, groups)
     log_det = data["n_contrasts"] * ((used * pt.log(within)).sum() + log_pivots)
     if kind.evaluator == "completed":
         inside_families, means = _completed(data, kind.size)
         quadratic = ((inside_families**2).sum(0) / within).sum()
         for row in whitened:
             quadratic -= ((inside_families * row).sum(1) ** 2).sum()
+        if blocks is not None:
+            quadratic -= ((inside_families[:, None, :] * blocks).sum(-1) ** 2).sum()
     else:
         means = data["means"]
         quadratic = (pt.diagonal(data["cross"]) / within).sum()
         for row in whitened:
             quadratic -= (data["cross"] * row[:, None] * row).sum()
+        if blocks is not None:
+            quadratic -= (data["cross"] * blocks[:, :, None] * blocks[:, None, :]).sum()
 
     roots = data["roots"][:, None]
     present = pt.gt(roots, 0)
@@ -195,11 +213,13 @@ def _integrated(data: dict[str, Any], parts: dict[str, Any], kind: GraphKind) ->
     residual = (means - roots * parts["intercept"]) * used * present
     spreads = [1 - omega + roots**2 * omega] + [pt.ones_like(roots)] * len(parts["further"])
     scaled = [pt.sqrt(t) * loading for t, loading in zip(spreads, loadings, strict=True)]
-    whitened, log_pivots = eliminate(scaled, 1 / variance)
+    whitened, blocks, log_pivots = eliminate(scaled, 1 / variance, groups)
     log_det += (present * used * pt.log(variance)).sum() + (present[:, 0] * log_pivots).sum()
     quadratic += (residual**2 / variance).sum()
     for row in whitened:
         quadratic -= ((row * residual).sum(-1) ** 2).sum()
+    if blocks is not None:
+        quadratic -= ((blocks * residual[:, None, :]).sum(-1) ** 2).sum()
     n_models = data["n_contrasts"] + present.sum()
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * used.sum())
 
@@ -221,20 +241,31 @@ def _completed(data: dict[str, Any], size: FactorSize) -> tuple[Any, Any]:
     return inside, sums / roots
 
 
-def eliminate(loadings: list[Any], precision: Any) -> tuple[list[Any], Any]:
+def eliminate(loadings: list[Any], precision: Any, groups: Any = None) -> tuple[list[Any], Any, Any]:
     """Return vectors q_j with (D + sum_j l_j l_j')^-1 = D^-1 - sum_j q_j q_j', and the log determinant relative to D.
 
     One factor after the other (Sherman and Morrison): with the factors before it taken in, l_j becomes
     w_j = D^-1 l_j - sum_i q_i (q_i' l_j), its pivot is 1 + l_j' w_j, and q_j = w_j / sqrt(pivot). Broadcasts over
     leading dimensions of the loadings and of the precision.
+
+    `groups` are loadings on factors that have no benchmark in common, shape (n_groups, n_benchmarks): l_i' D^-1 l_j is
+    zero between them, so that they are taken in first and at once. Their q are returned apart, shape (...,
+    n_groups, n_benchmarks).
     """
     taken: list[Any] = []
-    log_pivots = 0.0
+    blocks, log_pivots = None, 0.0
+    if groups is not None:
+        weights = precision[..., None, :] * groups
+        pivots = 1 + (groups * weights).sum(-1)
+        blocks = weights / pt.sqrt(pivots)[..., None]
+        log_pivots = pt.log(pivots).sum(-1)
     for loading in loadings:
         weight = precision * loading
+        if blocks is not None:
+            weight = weight - (blocks * (blocks * loading[..., None, :]).sum(-1, keepdims=True)).sum(-2)
         for before in taken:
             weight = weight - before * (before * loading).sum(-1, keepdims=True)
         pivot = 1 + (loading * weight).sum(-1, keepdims=True)
         taken.append(weight / pt.sqrt(pivot))
         log_pivots = log_pivots + pt.log(pivot)[..., 0]
-    return taken, log_pivots
+    return taken, blocks, log_pivots

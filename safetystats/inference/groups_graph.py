@@ -133,7 +133,7 @@ def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize
     slope = parts["loading"] * parts["latent_sd"][:, None]  # (n_classes, n_benchmarks)
     intercept = parts["intercept"] + parts["loading"] * parts["latent_mean"][:, None]
     within = (1 - parts["icc"]) * unique
-    (row,), log_pivot = eliminate([pt.sqrt(1 - omega) * slope], 1 / within)
+    (row,), _, log_pivot = eliminate([pt.sqrt(1 - omega) * slope], 1 / within)
     log_det = (data["n_contrasts"] * (pt.log(within).sum(1) + log_pivot)).sum()
     if size.n_missing:
         values, means = _completed(data, size)  # (n_classes, n_models or n_families, n_benchmarks)
@@ -150,7 +150,7 @@ def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize
     variance = within[:, None] + roots**2 * (parts["icc"] * unique)[:, None]
     residual = (means - roots * intercept[:, None]) * present
     spread = 1 - omega[:, None] + roots**2 * omega[:, None]
-    (row,), log_pivot = eliminate([pt.sqrt(spread) * slope[:, None]], 1 / variance)
+    (row,), _, log_pivot = eliminate([pt.sqrt(spread) * slope[:, None]], 1 / variance)
     log_det += (present * pt.log(variance)).sum() + (present[..., 0] * log_pivot).sum()
     quadratic += (residual**2 / variance).sum() - ((row * residual).sum(-1) ** 2).sum()
     n_models = data["n_contrasts"].sum() + present.sum()

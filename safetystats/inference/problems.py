@@ -93,7 +93,7 @@ def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
         max((int((~seen).sum()) for seen in np.isfinite(table.matrix(table.columns("safety"))).T), default=0)
         for table in tables
     ]
-    noisy = spec.measurement == "binomial"
+    noisy, disjoint = spec.measurement == "binomial", spec.further == "areas"
     size = FactorSize(
         n_models=max(table.n_models for table in tables),
         n_benchmarks=max(len(n) for n in names) + 1,
@@ -102,8 +102,8 @@ def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
         n_missing=0 if noisy else max(gap + most for gap, most in zip(gaps, own, strict=True)),
     )
     if noisy or max(gaps) > size.n_models:
-        return GraphKind(evaluator="sampled", size=size, noisy=noisy)
-    return GraphKind(evaluator="completed" if max(gaps) else "integrated", size=size)
+        return GraphKind(evaluator="sampled", size=size, noisy=noisy, disjoint=disjoint)
+    return GraphKind(evaluator="completed" if max(gaps) else "integrated", size=size, disjoint=disjoint)
 
 
 def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, GraphKind]:

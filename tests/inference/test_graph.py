@@ -130,7 +130,7 @@ def random_point(rng: np.random.Generator, kind: GraphKind) -> Point:
         "intercept": rng.normal(size=k),
     }
     if size.n_further:
-        point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=(k, size.n_further))
+        point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=k if kind.disjoint else (k, size.n_further))
     if kind.evaluator == "completed":
         point["missing"] = rng.normal(size=size.n_missing)
     if kind.evaluator == "sampled":
@@ -147,7 +147,8 @@ def parameters(point: Mapping[str, FloatArray], plan: Structure, k: int) -> Fact
     further = np.zeros((k, plan.pattern.shape[1]))
     left = 1 - rho**2
     for j in range(plan.pattern.shape[1]):
-        partial = plan.pattern[:, j] * (2 * special.expit(point["further_unit_logodds__"][:k, j]) - 1)
+        unit = point["further_unit_logodds__"][:k]  # one number per benchmark where it loads on one factor at most
+        partial = plan.pattern[:, j] * (2 * special.expit(unit if unit.ndim == 1 else unit[:, j]) - 1)
         further[:, j] = partial * np.sqrt(left)
         left = left - further[:, j] ** 2
     return FactorDraws(
@@ -375,6 +376,21 @@ def tight() -> dict[str, Density]:
     }
 
 
+@pytest.fixture(scope="module")
+def areas() -> dict[str, Density]:
+    """The graphs of factors without a benchmark in common."""
+    size = FactorSize(n_models=7, n_benchmarks=3, n_families=3, n_further=2)
+    gaps = replace(size, n_missing=3)
+    return {
+        "closed": Density(kind=GraphKind(evaluator="integrated", size=size, disjoint=True)),
+        "sampled": Density(kind=GraphKind(evaluator="sampled", size=size, disjoint=True)),
+        "completed": Density(kind=GraphKind(evaluator="completed", size=gaps, disjoint=True)),
+    }
+
+
+TWO_AREAS = Structure(
+    anchors=np.array([True, True, False]), pattern=np.array([[True, False], [False, True], [True, False]])
+)
 TWO_FACTORS = Structure(anchors=np.array([True, True, False]), pattern=np.array([[True], [True], [True]]))
 
 
@@ -397,6 +413,35 @@ def test_two_evaluators_have_one_posterior(
         own = closed({key: values for key, values in point.items() if key not in latent_names(kind)})
         assert log_integral == pytest.approx(own, abs=CONSTANTS)
         assert own == pytest.approx(third_opinion(point, data, priors, plan), abs=CONSTANTS)
+
+
+@pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
+def test_factors_without_a_benchmark_in_common_have_the_marginal_density(
+    areas: dict[str, Density], priors: FactorPriors
+) -> None:
+    """The three graphs of area factors against the density that knows nothing of areas."""
+    rng = np.random.default_rng(19)
+    for _ in range(2):
+        point = positive(random_point(rng, areas["completed"].kind))
+        own = areas["closed"].set(tiny_data(), priors, TWO_AREAS)({k: v for k, v in point.items() if k != "missing"})
+        assert own == pytest.approx(third_opinion(point, tiny_data(), priors, TWO_AREAS), abs=CONSTANTS)
+
+        gaps = tiny_data(gaps=True)
+        expected = third_opinion(point, gaps, priors, TWO_AREAS)
+        log_integral, _, _ = latent_normal(areas["completed"].set(gaps, priors, TWO_AREAS), point, ["missing"])
+        assert log_integral + 3 * np.log(2 * np.pi) / 2 == pytest.approx(expected, abs=CONSTANTS)
+
+        kind = areas["sampled"].kind
+        latent = {name: random_point(rng, kind)[name] for name in latent_names(kind)}
+        point = {**{name: value for name, value in point.items() if name != "missing"}, **latent}
+        sampled = areas["sampled"].set(gaps, priors, TWO_AREAS)
+        assert latent_normal(sampled, point, latent_names(kind))[0] == pytest.approx(expected, abs=CONSTANTS)
+
+
+def test_a_graph_of_areas_refuses_a_benchmark_with_two_factors(areas: dict[str, Density]) -> None:
+    both = replace(TWO_AREAS, pattern=np.ones((3, 2), dtype=bool))
+    with pytest.raises(ValueError, match="further factors do not fit"):
+        areas["closed"].set(tiny_data(), DEFAULT, both)
 
 
 @pytest.mark.parametrize("asked", [{"gaps": True}, {"gaps": True, "noise": True}], ids=["gaps", "gaps and noise"])

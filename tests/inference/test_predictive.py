@@ -31,7 +31,7 @@ KS_LEVEL = 1e-4
 """Level of the Kolmogorov-Smirnov tests; seeds are fixed, so that a pass stays one."""
 EXACT = 1e-10
 ROOT_OF_ROUNDING = 1e-6
-"""A variance that should be zero may be rounded to 1e-16 on some processors; its root, times a normal, is below this."""
+"""A variance that should be zero is 1e-16 on some processors; its root, times a normal, is below this."""
 LEAST_SQUARES = 1e-5
 """Gap to a general optimiser, on the scale of correlations."""
 
