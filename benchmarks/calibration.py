@@ -27,7 +27,8 @@ Ranks of different benchmarks of one simulation are dependent. So each simulatio
 model) chosen at random, to the test of a quantity; beside it stands the share of single benchmarks (or models), tested
 each by itself over the simulations of its class, that stay within their own envelope.
 
-Every finished simulation is a line of a file in the work folder, so that an interrupted run goes on where it was.
+Every finished simulation is a line of a file in the work folder, so that an interrupted run goes on where it was;
+`--simulations 0` writes the pages of what is finished.
 Writes calibration.csv, calibration.md and calibration.svg beside this file.
 """
 
@@ -77,7 +78,7 @@ FEW = 100
 FEWEST_SCORES = 12
 """Fewest scores of a safety column that is simulated."""
 BINS = 10
-MOST_POINTS = 60
+MOST_POINTS = 50
 """Of one curve in the figure."""
 WAYS = ("known", "cut", "joint")
 MEANT = 500
@@ -286,8 +287,14 @@ def work_file(work: Path, spec: str, table: str) -> Path:
 def finished(work: Path, spec: str, table: str) -> list[dict[str, Any]]:
     """Return the finished simulations of one cell by number; cut-off lines and failed fits are left out."""
     path = work_file(work, spec, table)
+    return _rows(path, path.stat().st_mtime_ns) if path.exists() else []
+
+
+@functools.lru_cache(maxsize=len(SPECS) * len(TABLES))
+def _rows(path: Path, _changed: int) -> list[dict[str, Any]]:
+    """Read a file of simulations, once as long as it has not changed."""
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -326,8 +333,6 @@ def run(choice: argparse.Namespace) -> None:
                     if count in (1, 5, 20) or count % 50 == 0:
                         seconds = time.perf_counter() - start
                         print(f"{spec}, {table}: {count} of {len(jobs)}, {seconds:.0f} s", flush=True)
-            # The pages follow the run, so that one that was stopped can be read.
-            write(choice)
 
 
 def chosen(row: dict[str, Any], quantity: str) -> float:
@@ -565,16 +570,17 @@ def figure(choice: argparse.Namespace, table: pd.DataFrame) -> None:
                 x = x[some]
                 ax.fill_between(x, low, high, color="#999999", alpha=0.25, linewidth=0, step="mid")
                 ax.plot(x, seen, color=colour, linestyle=style, linewidth=1.1, label=name)
-            if not ax.lines:
-                ax.set_axis_off()
+            if column == 0:
+                ax.set_ylabel(NAMES[quantity].replace(", ", ",\n"), fontsize=7, rotation=0, ha="right", va="center")
+            if not ax.lines:  # not of this spec; the label of the row stays
+                ax.spines[:].set_visible(False)
+                ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
                 continue
             ax.axhline(0, color="black", linewidth=0.4)
             ax.set_xlim(0, 1)
             ax.tick_params(labelsize=7)
             if line == 0:
                 ax.set_title(spec, fontsize=9)
-            if column == 0:
-                ax.set_ylabel(NAMES[quantity].replace(", ", ",\n"), fontsize=7, rotation=0, ha="right", va="center")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower right", fontsize=8, frameon=False, ncols=2)
     fig.supxlabel("normalised rank of the truth among posterior draws", fontsize=8)
