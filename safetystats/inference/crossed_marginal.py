@@ -11,15 +11,17 @@ hierarchy of two levels of such vectors:
     V_0 ~ N(X mean, X T_0 X' + K_0),    V_a | V_0 ~ N(V_0, X T_1 X' + K_1),    K = s^2 ((1 - share) I + share ZZ'),
     y_b | V_a ~ N(V_a, X T_2 X' + s_b^2 I)     over the models with a score.
 
-Each level is integrated out in turn; nothing larger than models x models is ever factorised. What is left to sample
-are the variance parameters: fourteen numbers and one residual sd per benchmark, without funnels. The gradient is the
-posterior expectation of the gradient of the complete density (Fisher's identity). The linear effects are drawn
+Each level is integrated out in turn. What the scores of an area say of V_a, and what they say of V_0, is a diagonal
+matrix, a constant on each pair of one lineage and a matrix of low rank (p columns for every pattern of seen models),
+so that inverses are those of small matrices (Woodbury); only the top is factorised at models x models. What is left to
+sample are the variance parameters: fourteen numbers and one residual sd per benchmark, without funnels. The gradient
+is the posterior expectation of the gradient of the complete density (Fisher's identity). The linear effects are drawn
 afterwards, exactly, by correcting a draw from their prior (Matheron's rule).
 
 References
 ----------
-Laird and Ware (1982), Biometrics 38; Louis (1982), J. R. Stat. Soc. B 44 (Fisher's identity); Doucet (2010),
-a note on efficient conditional simulation of Gaussian distributions.
+Laird and Ware (1982), Biometrics 38; Louis (1982), J. R. Stat. Soc. B 44 (Fisher's identity); Woodbury (1950),
+Inverting modified matrices; Doucet (2010), a note on efficient conditional simulation of Gaussian distributions.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
 
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.crossed_values import (
@@ -44,75 +45,121 @@ from safetystats.specs import CrossedPriors
 
 
 class _Levels(NamedTuple):
-    """Everything of one set of variances that does not depend on the scores.
+    """Everything of one set of variances that does not depend on the scores; r columns in the widest area.
 
-    V_a is written as L v_a, where L L' is the prior covariance of V_a given V_0; v_a - v_0 is then standard normal, and
-    (I + L' J_a L)^-1 is its posterior covariance given v_0, with J_a the information of the area's scores on V_a.
+    Per pattern the coefficients of a benchmark are written in the basis in which their prior is standard normal and
+    the columns of the design are orthogonal over the seen models; then their posterior covariance is diagonal. In
+    area a, H_a is the posterior covariance of V_a given V_0 with all coefficients fixed, `low` and `held` are rows U
+    with Q_a = E_a - U'U and W_a = H_a + U'U: the information on V_0, and the posterior covariance of V_a given V_0.
     """
 
     weight: FloatArray  # (B,): 1 / s_b^2
-    scale: FloatArray  # (p,): sd between benchmarks, by column
-    inner: FloatArray  # (B, p, p): inverse of I + w T X'DX T, the posterior covariance of scaled deviations given V_a
-    given: FloatArray  # (B, p, p): the same, unscaled
-    root: FloatArray  # (n, n): L
-    inverse: FloatArray  # (n, n): inverse of L
-    spread: FloatArray  # (A, n, n): (I + L' J_a L)^-1
-    top: FloatArray  # (n, n): posterior covariance of v_0
+    turn: FloatArray  # (N, p, p): eigenvectors of the products of scaled columns
+    basis: FloatArray  # (N, p, p): the same, scaled; columns of the design times this are orthogonal over the pattern
+    squares: FloatArray  # (N, p): their squared lengths
+    left: FloatArray  # (B, p): posterior variances of coefficients in the basis, given V_a
+    rows: FloatArray  # (A, r, n): the orthogonal columns of all patterns of an area, zero where not seen
+    within: FloatArray  # (A, r, r): rows H rows'
+    fixed: FloatArray  # (A, n): diagonal of H
+    held: FloatArray  # (A, r + p, n)
+    shared: FloatArray  # (n, n): X T_1 X' + K_1
+    info: FloatArray  # (A, n, n): Q, information of an area on V_0
+    total: FloatArray  # (n, n): sum of Q over areas
+    top: FloatArray  # (n, n): a root of the posterior covariance of V_0, top top'
     log_det: float
 
 
 def _levels(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> _Levels:
-    n, p = design.x.shape
+    (n, p), n_areas, together = design.x.shape, len(design.area_benchmark), design.together
     weight, scale = at.residual_sd**-2.0, at.benchmark_sd[design.terms]
-    scaled = np.eye(p) + weight[:, None, None] * scale[:, None] * design.cross * scale
-    log_det = 2 * float(design.count @ np.log(at.residual_sd)) + float(np.linalg.slogdet(scaled)[1].sum())
-    inner = np.linalg.inv(scaled)
-    given = scale[:, None] * inner * scale
-    n_patterns, n_areas = design.area_pattern.shape[::-1]
-    taken = design.pattern_benchmark @ (weight[:, None] ** 2 * given.reshape(-1, p * p))
-    rows = design.pattern_seen[:, :, None] * design.x
-    lost = rows @ taken.reshape(n_patterns, p, p) @ rows.transpose(0, 2, 1)
-    info = -(design.area_pattern @ lost.reshape(n_patterns, n * n)).reshape(-1, n, n)
-    info[:, np.arange(n), np.arange(n)] += (design.area_benchmark * weight) @ design.seen
-    root = np.linalg.cholesky(_shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_share))
-    right = (info.reshape(-1, n) @ root).reshape(-1, n, n)
-    spread, of_areas = _inverse(np.eye(n) + (right.transpose(0, 2, 1).reshape(-1, n) @ root).reshape(-1, n, n))
-    inverse = lapack.dtrtri(root, lower=1)[0]
-    top_root = inverse @ np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_share))
-    above = top_root.T @ (n_areas * np.eye(n) - spread.sum(axis=0)) @ top_root
-    within, of_top = _inverse((np.eye(n) + above)[None])
-    top = top_root @ within[0] @ top_root.T
-    return _Levels(weight, scale, inner, given, root, inverse, spread, top, log_det + of_areas + of_top)
+    squares, turn = np.linalg.eigh(scale[:, None] * design.pattern_cross * scale)
+    squares, basis = np.maximum(squares, 0.0), scale[:, None] * turn
+    ratio = weight[:, None] * squares[design.pattern_of]
+    left = 1.0 / (1.0 + ratio)
+    log_det = 2 * float(design.count @ np.log(at.residual_sd)) + float(np.log1p(ratio).sum())
+    shape = (n_areas, int(design.pattern_place.max()) + 1, p)
+    rows, taken, place = np.zeros((*shape, n)), np.zeros(shape), (design.pattern_area, design.pattern_place)
+    rows[place] = (design.x @ basis).transpose(0, 2, 1) * design.pattern_seen[:, None, :]
+    taken[place] = np.sqrt(design.pattern_benchmark @ (weight[:, None] ** 2 * left))
+    rows, taken = rows.reshape(n_areas, -1, n), taken.reshape(n_areas, -1)
+
+    # Coefficients fixed: precisions d of V_a, own variance c of a model, common variance c_l of a lineage.
+    c, c_l = _split(at.model_area_sd, at.lineage_area_share)
+    d = (design.area_benchmark * weight) @ design.seen
+    u = 1.0 / (1.0 + c * d)
+    e = d * u
+    sums = 1.0 + c_l * (e @ design.lineage)
+    pull = (c_l / sums) @ design.lineage.T
+    log_det += float(np.log1p(c * d).sum() + np.log(sums).sum())
+    fixed = c * u + pull * u**2
+
+    # Coefficients of benchmarks
+    scaled = u[:, None] * rows
+    common = pull[:, None] * (scaled.reshape(-1, n) @ together).reshape(rows.shape)
+    held, low = c * scaled + u[:, None] * common, scaled - e[:, None] * common
+    within = rows @ held.transpose(0, 2, 1)
+    root, more = _inverse_root(np.eye(rows.shape[1]) - taken[:, :, None] * within * taken[:, None])
+    root *= taken[:, None]
+    held, low, log_det = root @ held, root @ low, log_det + more
+
+    # Coefficients of areas
+    columns = (design.x * at.area_sd[design.terms]).T
+    scaled = e[:, None] * columns
+    known = scaled - (pull * e)[:, None] * (scaled.reshape(-1, n) @ together).reshape(scaled.shape)
+    known -= (columns @ low.transpose(0, 2, 1)) @ low
+    root, more = _inverse_root(np.eye(p) + known @ columns.T)
+    free = columns - c * known - c_l * (known.reshape(-1, n) @ together).reshape(known.shape)
+    held, low = np.concatenate([held, root @ free], axis=1), np.concatenate([low, root @ known], axis=1)
+    log_det += more
+    info = (pull * e)[:, :, None] * (-e)[:, None] * together
+    info -= low.transpose(0, 2, 1) @ low
+    info[:, np.arange(n), np.arange(n)] += e
+
+    # What areas have in common
+    total = info.sum(axis=0)
+    above = np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_share))
+    root, more = _inverse_root((np.eye(n) + above.T @ total @ above)[None])
+    shared = _shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_share)
+    return _Levels(
+        weight, turn, basis, squares, left, rows, within, fixed, held, shared, info, total, above @ root[0].T, log_det + more
+    )
 
 
-def _inverse(stack: FloatArray) -> tuple[FloatArray, float]:
-    """Return the inverses of positive definite matrices, shape (k, n, n), and the sum of their log determinants.
-
-    By way of triangular inverses of Cholesky factors: a third of the time of the general inverse.
-    """
+def _inverse_root(stack: FloatArray) -> tuple[FloatArray, float]:
+    """Return R with R'R the inverse, for positive definite matrices, shape (k, m, m), and the sum of log determinants."""
     factors = np.linalg.cholesky(stack)
-    log_det = 2 * float(np.log(np.diagonal(factors, axis1=1, axis2=2)).sum())
-    for place, factor in enumerate(factors):
-        factors[place] = lapack.dtrtri(factor, lower=1)[0]
-    return factors.transpose(0, 2, 1) @ factors, log_det
+    return np.linalg.inv(factors), 2 * float(np.log(np.diagonal(factors, axis1=1, axis2=2)).sum())
+
+
+def _split(sd: float, share: float) -> tuple[float, float]:
+    """Return the variance of a model's own and that of its lineage."""
+    return sd**2 * (1 - share), sd**2 * share
 
 
 def _shared(design: CrossedDesign, coefficient_sd: FloatArray, sd: float, share: float) -> FloatArray:
     """Return X T X' + sd^2 ((1 - share) I + share ZZ'), shape (n, n)."""
-    x = design.x * coefficient_sd
-    lineages = design.lineage @ design.lineage.T
-    return np.asarray(x @ x.T + sd**2 * (share * lineages + (1 - share) * np.eye(len(x))))
+    x, (own, common) = design.x * coefficient_sd, _split(sd, share)
+    out = x @ x.T + common * design.together
+    out[np.diag_indices(len(x))] += own
+    return np.asarray(out)
 
 
-def _means(design: CrossedDesign, levels: _Levels, y: FloatArray, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return C^-1 y summed by area, shape (A, n), and the posterior means of v_0 and of every v_a, shape (1 + A, n)."""
-    vectors = levels.weight[:, None] ** 2 * (levels.given @ xy[:, :, None])[:, :, 0]
-    taken = design.pattern_seen * (design.pattern_benchmark @ vectors @ design.x.T)
+def _turned(design: CrossedDesign, levels: _Levels, rows: FloatArray) -> FloatArray:
+    """Return products of rows, one per benchmark, shape (B, n), with the orthogonal columns, shape (B, p)."""
+    return np.asarray(np.einsum("bp,bpq->bq", rows @ design.x, levels.basis[design.pattern_of]))
+
+
+def _means(
+    design: CrossedDesign, levels: _Levels, y: FloatArray, turned: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return C^-1 y summed by area, Sigma^-1 y summed by area and the posterior means of V_a, each of shape (A, n)."""
+    vectors = design.pattern_benchmark @ (levels.weight[:, None] ** 2 * levels.left * turned)
+    taken = np.einsum("npq,nq->np", levels.basis, vectors) @ design.x.T * design.pattern_seen
     sums = (design.area_benchmark * levels.weight) @ y - design.area_pattern @ taken
-    white = sums @ levels.root
-    local = (levels.spread @ white[:, :, None])[:, :, 0]
-    top = levels.top @ local.sum(axis=0)  # (I + L' J L)^-1 L' h is also what h says of v_0
-    return sums, np.vstack([top, local + levels.spread @ top])
+    known = sums - (levels.info @ (sums @ levels.shared)[:, :, None])[:, :, 0]  # what h says of V_0
+    top = levels.top @ (known.sum(axis=0) @ levels.top)
+    scores = known - levels.info @ top
+    return sums, scores, top + scores @ levels.shared
 
 
 def log_likelihood(
@@ -137,48 +184,48 @@ def log_likelihood(
     mean, top_sd = overall_prior(priors, design.terms)
     levels = _levels(design, at, top_sd)
     y = design.y - design.seen * (design.x @ mean)
-    xy, yy = y @ design.x, (y**2).sum(axis=1)
-    sums, white = _means(design, levels, y, xy)
-    areas = white[1:] @ levels.root.T
-    w, g = levels.weight, levels.given
+    turned = _turned(design, levels, y)
+    sums, scores, areas = _means(design, levels, y, turned)
+    w = levels.weight
     # y' Sigma^-1 y = sum_b y_b' C_b^-1 (y_b - V_a), with V_a at its posterior mean
-    quadratic = float(w @ yy - (w**2) @ np.einsum("bp,bpq,bq->b", xy, g, xy)) - float((sums * areas).sum())
+    quadratic = float(w @ (y**2).sum(axis=1) - w**2 @ (levels.left * turned**2).sum(axis=1) - (sums * areas).sum())
     value = -0.5 * (levels.log_det + quadratic + float(design.count.sum()) * np.log(2 * np.pi))
     if not gradient:
         return value, np.empty(0)
 
-    n = len(design.x)
-    carried = (levels.spread.reshape(-1, n) @ levels.top).reshape(-1, n, n)
-    carried_twice = carried @ levels.spread
-    covariance = levels.spread + carried_twice  # of v_a given the scores
+    x, z, total, (n_areas, n) = design.x, design.lineage, levels.total, scores.shape
+    spread = (levels.info.reshape(-1, n) @ levels.top).reshape(n_areas, n, n)  # Q_a times a root of cov V_0
     out = np.zeros(design.n_dim)
     of_term = (design.terms == np.arange(4)[:, None]).astype(np.float64)
-    by_benchmark, out[N_HYPER:] = _benchmark_gradient(design, levels, y, areas, covariance)
+    by_benchmark, out[N_HYPER:] = _benchmark_gradient(design, levels, y, areas, levels.top - levels.shared @ spread)
     out[:4] = of_term @ by_benchmark
-    # Areas and the top: g g' - Q, with g = Sigma^-1 y summed over benchmarks and Q = Sigma^-1 likewise.
-    eye, total = np.eye(n), levels.spread.sum(axis=0)
-    crossed = carried.sum(axis=0)
-    scores, top = white[1:] - white[0], len(areas) * eye - total
-    lost = len(areas) * levels.top - crossed - crossed.T + carried_twice.sum(axis=0)
-    moment = levels.inverse.T @ (scores.T @ scores - top + lost) @ levels.inverse
-    out[4:8] = at.area_sd**2 * (of_term @ ((moment @ design.x) * design.x).sum(axis=0))
-    out[[9, 11]] = _model_gradient(design, moment, at.model_area_sd, at.lineage_area_share)
-    all_scores = scores.sum(axis=0)
-    moment = levels.inverse.T @ (np.outer(all_scores, all_scores) - top + top @ levels.top @ top) @ levels.inverse
-    out[[8, 10]] = _model_gradient(design, moment, at.model_sd, at.lineage_share)
+    # Areas and the top: g g' - Q + Q P Q, with g = Sigma^-1 y summed over benchmarks and P the covariance of V_0.
+    own, lineages, by_column = float(np.trace(total)), float((total * design.together).sum()), (total @ x * x).sum(0)
+    of_column = ((scores @ x) ** 2).sum(0) - by_column + ((x.T @ spread) ** 2).sum(axis=(0, 2))
+    out[4:8] = at.area_sd**2 * (of_term @ of_column)
+    out[[9, 11]] = _model_gradient(
+        float((scores**2).sum() - own + (spread**2).sum()),
+        float(((scores @ z) ** 2).sum() - lineages + ((z.T @ spread) ** 2).sum()),
+        at.model_area_sd, at.lineage_area_share,
+    )  # fmt: skip
+    together, spread = scores.sum(axis=0), total @ levels.top
+    out[[8, 10]] = _model_gradient(
+        float((together**2).sum() - own + (spread**2).sum()),
+        float(((together @ z) ** 2).sum() - lineages + ((z.T @ spread) ** 2).sum()),
+        at.model_sd, at.lineage_share,
+    )  # fmt: skip
     sds = np.array([*at.benchmark_sd, *at.area_sd, at.model_sd, at.model_area_sd])
     out[:10] *= -np.expm1(-sds / SOFT) * SOFT / sds  # from derivatives by log sd to those by the free parameter
     return value, out
 
 
-def _model_gradient(design: CrossedDesign, moment: FloatArray, sd: float, share: float) -> tuple[float, float]:
-    """Return derivatives by log sd and by the logit of the share of lineages; `moment` has shape (n, n)."""
-    own, lineages = float(np.trace(moment)), float(((moment @ design.lineage) * design.lineage).sum())
+def _model_gradient(own: float, lineages: float, sd: float, share: float) -> tuple[float, float]:
+    """Return derivatives by log sd and by the logit of the share of lineages, from those by I and ZZ' (times two)."""
     return sd**2 * (share * lineages + (1 - share) * own), 0.5 * sd**2 * share * (1 - share) * (lineages - own)
 
 
 def _benchmark_gradient(
-    design: CrossedDesign, levels: _Levels, y: FloatArray, areas: FloatArray, covariance: FloatArray
+    design: CrossedDesign, levels: _Levels, y: FloatArray, areas: FloatArray, carried: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return derivatives by the log sds between benchmarks (p,) and by the log residual sds (B,).
 
@@ -188,25 +235,27 @@ def _benchmark_gradient(
     ----------
     areas : array, shape (A, n)
         Posterior means of V_a.
-    covariance : array, shape (A, n, n)
-        Posterior covariance of v_a.
+    carried : array, shape (A, n, n)
+        Times its transpose what the uncertainty of V_0 adds to the posterior covariance of V_a.
     """
-    n, of, w, g = len(design.x), design.pattern_area, levels.weight, levels.given
-    left = (covariance.reshape(-1, n) @ levels.root.T).reshape(-1, n, n)
-    variance = np.einsum("aij,ji->aj", left, levels.root)  # L (cov L')
-    rows = (levels.root.T @ (design.pattern_seen[:, :, None] * design.x)).transpose(0, 2, 1)
-    between = (rows @ covariance[of] @ rows.transpose(0, 2, 1))[design.pattern_of]
+    of, pattern, w, p = design.pattern_area, design.pattern_of, levels.weight, design.x.shape[1]
+    variance = levels.fixed + (levels.held**2).sum(axis=1) + (carried**2).sum(axis=2)
+    held, moved = levels.rows @ levels.held.transpose(0, 2, 1), levels.rows @ carried
+    between = levels.within + held @ held.transpose(0, 2, 1) + moved @ moved.transpose(0, 2, 1)
+    columns = p * design.pattern_place[:, None] + np.arange(p)
+    between = between[of[:, None, None], columns[:, :, None], columns[:, None]]  # (N, p, p): rows cov(V_a) rows'
     rest = design.seen * (y - areas[design.area_of])
-    x_rest = rest @ design.x
-    shift = w[:, None] * (g @ x_rest[:, :, None])[:, :, 0]
-    scaled = levels.inner * levels.scale
-    z = w[:, None] * (scaled @ x_rest[:, :, None])[:, :, 0]
-    z_variance = np.diagonal(levels.inner, axis1=1, axis2=2) + w[:, None] ** 2 * ((scaled @ between) * scaled).sum(2)
-    cross_g, g_between = design.cross @ g, g @ between
-    squares = (rest**2).sum(1) - 2 * (shift * x_rest).sum(1) + np.einsum("bp,bpq,bq->b", shift, design.cross, shift)
-    squares += np.trace(cross_g, axis1=1, axis2=2) + (design.pattern_seen * variance[of]).sum(1)[design.pattern_of]
-    squares += -2 * w * np.trace(g_between, axis1=1, axis2=2) + w**2 * (g_between * cross_g).sum(axis=(1, 2))
-    return (z**2 + z_variance - 1).sum(axis=0), w * squares - design.count
+    turned = _turned(design, levels, rest)
+    slack = w[:, None] * levels.left
+    shift, squares, diagonal = slack * turned, levels.squares[pattern], np.diagonal(between, axis1=1, axis2=2)[pattern]
+    moments = (design.pattern_benchmark @ (slack[:, :, None] * slack[:, None]).reshape(-1, p * p)).reshape(-1, p, p)
+    moments = moments * between + (shift * design.pattern_benchmark[:, :, None]).transpose(0, 2, 1) @ shift
+    moments[:, np.arange(p), np.arange(p)] += design.pattern_benchmark @ (levels.left - 1)
+    residual = (rest**2).sum(1) + (design.pattern_seen * variance[of]).sum(1)[pattern]
+    residual += (squares * levels.left + shift * (squares * shift - 2 * turned)).sum(1)
+    residual += ((slack * squares - 2) * slack * diagonal).sum(1)
+    by_column = ((levels.turn @ moments) * levels.turn).sum(axis=(0, 2))
+    return by_column, w * residual - design.count
 
 
 def draw_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
@@ -216,18 +265,16 @@ def draw_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rn
     prior = prior_effects(design, at, priors, rng)
     made = expected_scores(design, prior) + at.residual_sd[:, None] * rng.standard_normal(design.y.shape)
     error = design.seen * (design.y - made)
-    xy = error @ design.x
-    _, white = _means(design, levels, error, xy)
-    rest = design.seen * (error - (white[1:] @ levels.root.T)[design.area_of])
-    w = levels.weight[:, None]
-    inside = (levels.given @ (rest @ design.x)[:, :, None])[:, :, 0]
+    _, by_area, areas = _means(design, levels, error, _turned(design, levels, error))
+    rest = design.seen * (error - areas[design.area_of])
+    w, basis = levels.weight[:, None], levels.basis[design.pattern_of]
+    inside = np.einsum("bpq,bq->bp", basis, levels.left * _turned(design, levels, rest))
     scores = w * (rest - w * design.seen * (inside @ design.x.T))  # Sigma^-1 error, (B, n)
-    by_area = design.area_benchmark @ scores
     total = by_area.sum(axis=0)
     return Effects(
         overall=prior.overall + top_sd**2 * (total @ design.x),
         area=prior.area + at.area_sd[design.terms] ** 2 * (by_area @ design.x),
-        benchmark=prior.benchmark + levels.scale**2 * (scores @ design.x),
+        benchmark=prior.benchmark + at.benchmark_sd[design.terms] ** 2 * (scores @ design.x),
         model=prior.model + at.model_sd**2 * (1 - at.lineage_share) * total,
         model_area=prior.model_area + at.model_area_sd**2 * (1 - at.lineage_area_share) * by_area,
         lineage=prior.lineage + at.model_sd**2 * at.lineage_share * (total @ design.lineage),

@@ -46,8 +46,8 @@ class CrossedData:
 class CrossedDesign:
     """The data reduced to what a density needs; n models, B benchmarks, A areas, L lineages, p columns, N patterns.
 
-    A pattern is a set of models with scores in one area; benchmarks with the same pattern share all models x models
-    work, so that complete areas cost as much as one benchmark.
+    A pattern is a set of models with scores in one area; benchmarks with the same pattern share all work on models, so
+    that a complete area costs as much as one benchmark.
 
     Attributes
     ----------
@@ -55,13 +55,16 @@ class CrossedDesign:
         Ones, capability, class contrasts, their products with capability. Contrasts are centred: [k(m) = k] - 1/K.
     terms : array of int, shape (p,)
         Which of the four terms a column belongs to: intercept, capability, class, capability by class.
-    lineage : array, shape (n, L)
-        Membership.
+    lineage, together : arrays, shape (n, L), (n, n)
+        Membership; one for models of the same lineage.
     y, seen : array, shape (B, n)
         Scores, zero where missing, and one where there is a score.
-    cross, xy, yy, count : arrays, shape (B, p, p), (B, p), (B,), (B,)
+    count : array, shape (B,)
     area_of, pattern_of : array of int, shape (B,)
-    pattern_seen, pattern_area : arrays, shape (N, n), (N,)
+    pattern_seen, pattern_cross : arrays, shape (N, n), (N, p, p)
+        Membership, and the sum over these models of products of columns.
+    pattern_area, pattern_place : array of int, shape (N,)
+        Area, and place among the patterns of that area.
     area_benchmark, pattern_benchmark, area_pattern : arrays, shape (A, B), (N, B), (A, N)
         Memberships, zeros and ones.
     """
@@ -69,16 +72,16 @@ class CrossedDesign:
     x: FloatArray
     terms: IntArray
     lineage: FloatArray
+    together: FloatArray
     y: FloatArray
     seen: FloatArray
-    cross: FloatArray
-    xy: FloatArray
-    yy: FloatArray
     count: FloatArray
     area_of: IntArray
     pattern_of: IntArray
     pattern_seen: FloatArray
+    pattern_cross: FloatArray
     pattern_area: IntArray
+    pattern_place: IntArray
     area_benchmark: FloatArray
     pattern_benchmark: FloatArray
     area_pattern: FloatArray
@@ -145,21 +148,23 @@ def design_of(data: CrossedData) -> CrossedDesign:
     terms = np.repeat([0, 1, 2, 3], [1, 1, n_classes - 1, n_classes - 1])
     seen, y = np.isfinite(data.scores).T.astype(np.float64), np.nan_to_num(data.scores.T)
     patterns, pattern_of = np.unique(np.column_stack([data.areas, seen]), axis=0, return_inverse=True)
-    pattern_area = patterns[:, 0].astype(np.int64)
+    pattern_area, pattern_seen = patterns[:, 0].astype(np.int64), patterns[:, 1:]
+    lineage = (data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64)
     return CrossedDesign(
         x=x,
         terms=terms,
-        lineage=(data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64),
+        lineage=lineage,
+        together=lineage @ lineage.T,
         y=y,
         seen=seen,
-        cross=np.einsum("bn,np,nq->bpq", seen, x, x),
-        xy=y @ x,
-        yy=(y**2).sum(axis=1),
         count=seen.sum(axis=1),
         area_of=np.asarray(data.areas, dtype=np.int64),
         pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
-        pattern_seen=patterns[:, 1:],
+        pattern_seen=pattern_seen,
+        pattern_cross=np.einsum("bn,np,nq->bpq", pattern_seen, x, x),
         pattern_area=pattern_area,
+        # np.unique sorts by area, so that the patterns of one stand together
+        pattern_place=np.arange(len(patterns)) - np.searchsorted(pattern_area, pattern_area),
         area_benchmark=(data.areas == np.arange(n_areas)[:, None]).astype(np.float64),
         pattern_benchmark=(pattern_of.ravel() == np.arange(len(patterns))[:, None]).astype(np.float64),
         area_pattern=(pattern_area == np.arange(n_areas)[:, None]).astype(np.float64),
