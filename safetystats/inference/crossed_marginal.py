@@ -29,6 +29,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lapack
 
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.crossed_values import (
@@ -111,17 +112,19 @@ def _levels(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> _Levels
     free = columns - c * known - c_l * (known.reshape(-1, n) @ together).reshape(known.shape)
     held, low = np.concatenate([held, root @ free], axis=1), np.concatenate([low, root @ known], axis=1)
     log_det += more
-    info = (pull * e)[:, :, None] * (-e)[:, None] * together
-    info -= low.transpose(0, 2, 1) @ low
-    info[:, np.arange(n), np.arange(n)] += e
+    info = -(low.transpose(0, 2, 1) @ low)
+    one, other = design.pairs
+    info[:, one, other] += np.where(one == other, e[:, one], 0.0) - (pull * e)[:, one] * e[:, other]
 
     # What areas have in common
     total = info.sum(axis=0)
     above = np.linalg.cholesky(_shared(design, top_sd, at.model_sd, at.lineage_share))
-    root, more = _inverse_root((np.eye(n) + above.T @ total @ above)[None])
+    inner = np.linalg.cholesky(np.eye(n) + above.T @ total @ above)
+    log_det += 2 * float(np.log(np.diagonal(inner)).sum())
+    top = above @ lapack.dtrtri(inner, lower=1)[0].T
     shared = _shared(design, at.area_sd[design.terms], at.model_area_sd, at.lineage_area_share)
     return _Levels(
-        weight, turn, basis, squares, left, rows, within, fixed, held, shared, info, total, above @ root[0].T, log_det + more
+        weight, turn, basis, squares, left, rows, within, fixed, held, shared, info, total, top, log_det
     )
 
 
@@ -194,24 +197,26 @@ def log_likelihood(
         return value, np.empty(0)
 
     x, z, total, (n_areas, n) = design.x, design.lineage, levels.total, scores.shape
-    spread = (levels.info.reshape(-1, n) @ levels.top).reshape(n_areas, n, n)  # Q_a times a root of cov V_0
+    # Rows of a root of the covariance of V_0 times Q_a, shape (n, A, n); area by area would be slower by half.
+    spread = (levels.top.T @ levels.info.reshape(-1, n).T).reshape(-1, n)
+    carried = levels.top.T[:, None] - (spread @ levels.shared).reshape(n, n_areas, n)
     out = np.zeros(design.n_dim)
     of_term = (design.terms == np.arange(4)[:, None]).astype(np.float64)
-    by_benchmark, out[N_HYPER:] = _benchmark_gradient(design, levels, y, areas, levels.top - levels.shared @ spread)
+    by_benchmark, out[N_HYPER:] = _benchmark_gradient(design, levels, y, areas, carried)
     out[:4] = of_term @ by_benchmark
     # Areas and the top: g g' - Q + Q P Q, with g = Sigma^-1 y summed over benchmarks and P the covariance of V_0.
     own, lineages, by_column = float(np.trace(total)), float((total * design.together).sum()), (total @ x * x).sum(0)
-    of_column = ((scores @ x) ** 2).sum(0) - by_column + ((x.T @ spread) ** 2).sum(axis=(0, 2))
+    of_column = ((scores @ x) ** 2).sum(0) - by_column + ((spread @ x) ** 2).sum(0)
     out[4:8] = at.area_sd**2 * (of_term @ of_column)
     out[[9, 11]] = _model_gradient(
-        float((scores**2).sum() - own + (spread**2).sum()),
-        float(((scores @ z) ** 2).sum() - lineages + ((z.T @ spread) ** 2).sum()),
+        float((scores**2).sum() - own + np.vdot(spread, spread)),
+        float(((scores @ z) ** 2).sum() - lineages + ((spread @ z) ** 2).sum()),
         at.model_area_sd, at.lineage_area_share,
     )  # fmt: skip
-    together, spread = scores.sum(axis=0), total @ levels.top
+    together, spread = scores.sum(axis=0), levels.top.T @ total
     out[[8, 10]] = _model_gradient(
-        float((together**2).sum() - own + (spread**2).sum()),
-        float(((together @ z) ** 2).sum() - lineages + ((z.T @ spread) ** 2).sum()),
+        float((together**2).sum() - own + np.vdot(spread, spread)),
+        float(((together @ z) ** 2).sum() - lineages + ((spread @ z) ** 2).sum()),
         at.model_sd, at.lineage_share,
     )  # fmt: skip
     sds = np.array([*at.benchmark_sd, *at.area_sd, at.model_sd, at.model_area_sd])
@@ -235,12 +240,12 @@ def _benchmark_gradient(
     ----------
     areas : array, shape (A, n)
         Posterior means of V_a.
-    carried : array, shape (A, n, n)
-        Times its transpose what the uncertainty of V_0 adds to the posterior covariance of V_a.
+    carried : array, shape (n, A, n)
+        What the uncertainty of V_0 adds to the posterior covariance of V_a is the sum of squares over the first axis.
     """
     of, pattern, w, p = design.pattern_area, design.pattern_of, levels.weight, design.x.shape[1]
-    variance = levels.fixed + (levels.held**2).sum(axis=1) + (carried**2).sum(axis=2)
-    held, moved = levels.rows @ levels.held.transpose(0, 2, 1), levels.rows @ carried
+    variance = levels.fixed + (levels.held**2).sum(axis=1) + (carried**2).sum(axis=0)
+    held, moved = levels.rows @ levels.held.transpose(0, 2, 1), levels.rows @ carried.transpose(1, 2, 0)
     between = levels.within + held @ held.transpose(0, 2, 1) + moved @ moved.transpose(0, 2, 1)
     columns = p * design.pattern_place[:, None] + np.arange(p)
     between = between[of[:, None, None], columns[:, :, None], columns[:, None]]  # (N, p, p): rows cov(V_a) rows'

@@ -57,6 +57,8 @@ class CrossedDesign:
         Which of the four terms a column belongs to: intercept, capability, class, capability by class.
     lineage, together : arrays, shape (n, L), (n, n)
         Membership; one for models of the same lineage.
+    pairs : array of int, shape (2, pairs of models of one lineage)
+        Each model with itself, too.
     y, seen : array, shape (B, n)
         Scores, zero where missing, and one where there is a score.
     count : array, shape (B,)
@@ -73,6 +75,7 @@ class CrossedDesign:
     terms: IntArray
     lineage: FloatArray
     together: FloatArray
+    pairs: IntArray
     y: FloatArray
     seen: FloatArray
     count: FloatArray
@@ -155,6 +158,7 @@ def design_of(data: CrossedData) -> CrossedDesign:
         terms=terms,
         lineage=lineage,
         together=lineage @ lineage.T,
+        pairs=np.array(np.nonzero(lineage @ lineage.T)),
         y=y,
         seen=seen,
         count=seen.sum(axis=1),
