@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.crossed_kernel import Layout
 from safetystats.specs import CrossedPriors
 
 SOFT = 0.1
@@ -55,39 +56,27 @@ class CrossedDesign:
         Ones, capability, class contrasts, their products with capability. Contrasts are centred: [k(m) = k] - 1/K.
     terms : array of int, shape (p,)
         Which of the four terms a column belongs to: intercept, capability, class, capability by class.
-    lineage, together : arrays, shape (n, L), (n, n)
-        Membership; one for models of the same lineage.
-    pairs : array of int, shape (2, pairs of models of one lineage)
-        Each model with itself, too.
+    lineage : array, shape (n, L)
+        Membership.
     y, seen : array, shape (B, n)
         Scores, zero where missing, and one where there is a score.
     count : array, shape (B,)
-    area_of, pattern_of : array of int, shape (B,)
-    pattern_seen, pattern_cross : arrays, shape (N, n), (N, p, p)
-        Membership, and the sum over these models of products of columns.
-    pattern_area, pattern_place : array of int, shape (N,)
-        Area, and place among the patterns of that area.
-    area_benchmark, pattern_benchmark, area_pattern : arrays, shape (A, B), (N, B), (A, N)
-        Memberships, zeros and ones.
+    area_of : array of int, shape (B,)
+    n_areas : int
+    layout : Layout
+        The same with patterns, as compiled code takes it: pattern_of (B,), pattern_seen (N, n), sums of products of
+        columns over these models, pattern_cross (N, p, p), area of a pattern and its place among those of the area.
     """
 
     x: FloatArray
     terms: IntArray
     lineage: FloatArray
-    together: FloatArray
-    pairs: IntArray
     y: FloatArray
     seen: FloatArray
     count: FloatArray
     area_of: IntArray
-    pattern_of: IntArray
-    pattern_seen: FloatArray
-    pattern_cross: FloatArray
-    pattern_area: IntArray
-    pattern_place: IntArray
-    area_benchmark: FloatArray
-    pattern_benchmark: FloatArray
-    area_pattern: FloatArray
+    n_areas: int
+    layout: Layout
 
     @property
     def n_dim(self) -> int:
@@ -152,26 +141,31 @@ def design_of(data: CrossedData) -> CrossedDesign:
     seen, y = np.isfinite(data.scores).T.astype(np.float64), np.nan_to_num(data.scores.T)
     patterns, pattern_of = np.unique(np.column_stack([data.areas, seen]), axis=0, return_inverse=True)
     pattern_area, pattern_seen = patterns[:, 0].astype(np.int64), patterns[:, 1:]
-    lineage = (data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64)
-    return CrossedDesign(
+    x, area_of, count = np.ascontiguousarray(x), np.asarray(data.areas, dtype=np.int64), seen.sum(axis=1)
+    layout = Layout(
         x=x,
-        terms=terms,
-        lineage=lineage,
-        together=lineage @ lineage.T,
-        pairs=np.array(np.nonzero(lineage @ lineage.T)),
-        y=y,
-        seen=seen,
-        count=seen.sum(axis=1),
-        area_of=np.asarray(data.areas, dtype=np.int64),
+        lineage_of=np.asarray(data.lineages, dtype=np.int64),
+        seen=np.ascontiguousarray(seen),
+        count=count,
+        area_of=area_of,
         pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
-        pattern_seen=pattern_seen,
+        pattern_seen=np.ascontiguousarray(pattern_seen),
         pattern_cross=np.einsum("bn,np,nq->bpq", pattern_seen, x, x),
         pattern_area=pattern_area,
         # np.unique sorts by area, so that the patterns of one stand together
         pattern_place=np.arange(len(patterns)) - np.searchsorted(pattern_area, pattern_area),
-        area_benchmark=(data.areas == np.arange(n_areas)[:, None]).astype(np.float64),
-        pattern_benchmark=(pattern_of.ravel() == np.arange(len(patterns))[:, None]).astype(np.float64),
-        area_pattern=(pattern_area == np.arange(n_areas)[:, None]).astype(np.float64),
+        widths=np.bincount(pattern_area, minlength=n_areas),
+    )
+    return CrossedDesign(
+        x=x,
+        terms=terms,
+        lineage=(data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64),
+        y=np.ascontiguousarray(y),
+        seen=layout.seen,
+        count=count,
+        area_of=area_of,
+        n_areas=n_areas,
+        layout=layout,
     )
 
 
@@ -235,7 +229,7 @@ def variances_of(free: FloatArray) -> Variances:
 def prior_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
     """Draw all linear effects from their prior given the variances."""
     mean, top_sd = overall_prior(priors, design.terms)
-    (n, p), n_areas, n_lineages = design.x.shape, len(design.area_benchmark), design.lineage.shape[1]
+    (n, p), n_areas, n_lineages = design.x.shape, design.n_areas, design.lineage.shape[1]
     return Effects(
         overall=mean + top_sd * rng.standard_normal(p),
         area=at.area_sd[design.terms] * rng.standard_normal((n_areas, p)),
