@@ -6,30 +6,24 @@ most of it in calls on small arrays, and held the interpreter's lock, so that ch
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.crossed_values import Layout
 
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-class Layout(NamedTuple):
-    """Design and gaps; n models, B benchmarks, A areas, p columns, N patterns (see `CrossedDesign`)."""
-
-    x: FloatArray  # (n, p)
-    lineage_of: IntArray  # (n,)
-    seen: FloatArray  # (B, n)
-    count: FloatArray  # (B,)
-    area_of: IntArray  # (B,)
-    pattern_of: IntArray  # (B,)
-    pattern_seen: FloatArray  # (N, n)
-    pattern_cross: FloatArray  # (N, p, p)
-    pattern_area: IntArray  # (N,)
-    pattern_place: IntArray  # (N,)
-    widths: IntArray  # (A,): patterns of an area
+def compiled[F: Callable[..., Any]](function: F) -> F:
+    """Compile at the first call, and keep the machine code on disk for later sessions."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        found: F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to write
+        found = numba.njit(**options)(function)
+    return found
 
 
 class Scales(NamedTuple):
@@ -133,7 +127,7 @@ def levels_of(layout: Layout, at: Scales) -> Levels:
     for b in range(n_benchmarks):
         k = layout.pattern_of[b]
         sums[k] += weight[b]
-        log_det += 2.0 * layout.count[b] * np.log(at.residual_sd[b])
+        log_det += 2.0 * layout.n_seen[b] * np.log(at.residual_sd[b])
         for i in range(p):
             left[b, i] = 1.0 / (1.0 + weight[b] * squares[k, i])
             log_det -= np.log(left[b, i])
@@ -315,7 +309,7 @@ def slopes_of(
         for i in range(p):
             for j in range(p):
                 moments[k, i, j] += shift[i] * shift[j] + slack[i] * slack[j] * between[a, start + i, start + j]
-        by_residual[b] = w * residual - layout.count[b]
+        by_residual[b] = w * residual - layout.n_seen[b]
     for k in range(len(moments)):
         by_column += ((levels.turn[k] @ moments[k]) * levels.turn[k]).sum(axis=1)
     return by_residual, by_column, by_area, inside, outside

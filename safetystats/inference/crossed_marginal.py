@@ -26,10 +26,11 @@ Inverting modified matrices; Doucet (2010), a note on efficient conditional simu
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from safetystats.inference.arrays import FloatArray
-from safetystats.inference.crossed_kernel import Scales, levels_of, means_of, slopes_of
 from safetystats.inference.crossed_values import (
     N_HYPER,
     SOFT,
@@ -42,8 +43,13 @@ from safetystats.inference.crossed_values import (
 )
 from safetystats.specs import CrossedPriors
 
+if TYPE_CHECKING:
+    from safetystats.inference.crossed_kernel import Scales
+
 
 def _scales(design: CrossedDesign, at: Variances, top_sd: FloatArray) -> Scales:
+    from safetystats.inference.crossed_kernel import Scales
+
     in_area, common = at.model_area_sd**2, at.model_sd**2
     return Scales(
         residual_sd=at.residual_sd,
@@ -76,6 +82,8 @@ def log_likelihood(
     array, shape (n_dim,)
         Derivatives by the free parameters (see `variances_of`); empty without gradient.
     """
+    from safetystats.inference.crossed_kernel import levels_of, means_of, slopes_of
+
     mean, top_sd = overall_prior(priors, design.terms)
     levels = levels_of(design.layout, _scales(design, at, top_sd))
     y = design.y - design.seen * (design.x @ mean)
@@ -103,6 +111,8 @@ def _model_gradient(slopes: FloatArray, sd: float, share: float) -> tuple[float,
 
 def draw_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
     """Draw all linear effects given the variances and the scores: a prior draw, moved (Matheron's rule)."""
+    from safetystats.inference.crossed_kernel import levels_of, means_of
+
     _mean, top_sd = overall_prior(priors, design.terms)
     levels = levels_of(design.layout, _scales(design, at, top_sd))
     prior = prior_effects(design, at, priors, rng)

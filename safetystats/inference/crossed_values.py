@@ -12,7 +12,6 @@ import numpy as np
 from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
-from safetystats.inference.crossed_kernel import Layout
 from safetystats.specs import CrossedPriors
 
 SOFT = 0.1
@@ -41,6 +40,22 @@ class CrossedData:
     classes: IntArray
     lineages: IntArray
     areas: IntArray
+
+
+class Layout(NamedTuple):
+    """Design and gaps; n models, B benchmarks, A areas, p columns, N patterns for compiled code."""
+
+    x: FloatArray  # (n, p)
+    lineage_of: IntArray  # (n,)
+    seen: FloatArray  # (B, n)
+    n_seen: FloatArray  # (B,)
+    area_of: IntArray  # (B,)
+    pattern_of: IntArray  # (B,)
+    pattern_seen: FloatArray  # (N, n)
+    pattern_cross: FloatArray  # (N, p, p)
+    pattern_area: IntArray  # (N,)
+    pattern_place: IntArray  # (N,)
+    widths: IntArray  # (A,): patterns of an area
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,7 +161,7 @@ def design_of(data: CrossedData) -> CrossedDesign:
         x=x,
         lineage_of=np.asarray(data.lineages, dtype=np.int64),
         seen=np.ascontiguousarray(seen),
-        count=count,
+        n_seen=count,
         area_of=area_of,
         pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
         pattern_seen=np.ascontiguousarray(pattern_seen),
