@@ -110,7 +110,8 @@ def integrated(data: CrossedData, spec: CrossedSpec, cores: int) -> tuple[Timed,
     first = clock()
     tree = draw_crossed(design, data.capability, spec.priors, plan, SEED, cores=cores)
     last = clock()
-    found = convergence(tree.assign({"posterior": tree["posterior"].drop_vars("capability")}))
+    parameters = tree["posterior"].to_dataset().drop_vars("capability")
+    found = convergence(xr.DataTree.from_dict({"posterior": parameters, "sample_stats": tree["sample_stats"]}))
     words = (
         f"R-hat {found.r_hat:.4f} ({found.r_hat_of}), effective draws {found.ess_bulk:.0f} (bulk, {found.ess_bulk_of}) "
         f"and {found.ess_tail:.0f} (tail, {found.ess_tail_of}), {found.divergences} divergences"
