@@ -101,3 +101,13 @@ def made_table(seed: int = 31) -> tuple[ScoreTable, pd.Series]:
     capability = pd.Series(data.capability, index=models)
     capability.iloc[0] = np.nan
     return table, capability
+
+
+def reference_data() -> CrossedData:
+    """Return simulated scores of 20 models on 10 benchmarks in 3 areas, 8 of them missing."""
+    free = np.concatenate([
+        free_of_sd(np.array([0.2, 0.3, 0.3, 0.2, 0.2, 0.3, 0.4, 0.2, 0.4, 0.4])), [0.0, 0.5], [-0.6, -1.0],
+        np.linspace(-1.0, -0.2, 10),
+    ])  # fmt: skip
+    like = made_design(10, (4, 3, 3), missing=8)
+    return simulate_crossed(free, like, crossed_spec().priors, np.random.default_rng(41))[1]

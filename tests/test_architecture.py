@@ -23,7 +23,8 @@ def name_of(path: Path) -> str:
 DOORS = {
     "pymc": {"inference/factor.py", "inference/groups_graph.py"},
     "pytensor": {"inference/factor.py", "inference/groups_graph.py"},
-    "nutpie": {"inference/sampling.py", "inference/density_sampling.py"},
+    "nutpie": {"inference/nuts.py", "inference/sampling.py", "inference/density_sampling.py"},
+    "numba": {"inference/crossed_kernel.py"},
     "statsmodels": {"inference/mixed.py"},
     "matplotlib": {name for path in MODULES if (name := name_of(path)).startswith("reporting/figure")},
     "pypandoc": {"reporting/writers.py"},

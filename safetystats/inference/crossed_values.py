@@ -42,12 +42,28 @@ class CrossedData:
     areas: IntArray
 
 
+class Layout(NamedTuple):
+    """Design and gaps; n models, B benchmarks, A areas, p columns, N patterns for compiled code."""
+
+    x: FloatArray  # (n, p)
+    lineage_of: IntArray  # (n,)
+    seen: FloatArray  # (B, n)
+    n_seen: FloatArray  # (B,)
+    area_of: IntArray  # (B,)
+    pattern_of: IntArray  # (B,)
+    pattern_seen: FloatArray  # (N, n)
+    pattern_cross: FloatArray  # (N, p, p)
+    pattern_area: IntArray  # (N,)
+    pattern_place: IntArray  # (N,)
+    widths: IntArray  # (A,): patterns of an area
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CrossedDesign:
     """The data reduced to what a density needs; n models, B benchmarks, A areas, L lineages, p columns, N patterns.
 
-    A pattern is a set of models with scores in one area; benchmarks with the same pattern share all models x models
-    work, so that complete areas cost as much as one benchmark.
+    A pattern is a set of models with scores in one area; benchmarks with the same pattern share all work on models, so
+    that a complete area costs as much as one benchmark.
 
     Attributes
     ----------
@@ -59,11 +75,12 @@ class CrossedDesign:
         Membership.
     y, seen : array, shape (B, n)
         Scores, zero where missing, and one where there is a score.
-    cross, xy, yy, count : arrays, shape (B, p, p), (B, p), (B,), (B,)
-    area_of, pattern_of : array of int, shape (B,)
-    pattern_seen, pattern_area : arrays, shape (N, n), (N,)
-    area_benchmark, pattern_benchmark, area_pattern : arrays, shape (A, B), (N, B), (A, N)
-        Memberships, zeros and ones.
+    count : array, shape (B,)
+    area_of : array of int, shape (B,)
+    n_areas : int
+    layout : Layout
+        The same with patterns, as compiled code takes it: pattern_of (B,), pattern_seen (N, n), sums of products of
+        columns over these models, pattern_cross (N, p, p), area of a pattern and its place among those of the area.
     """
 
     x: FloatArray
@@ -71,17 +88,10 @@ class CrossedDesign:
     lineage: FloatArray
     y: FloatArray
     seen: FloatArray
-    cross: FloatArray
-    xy: FloatArray
-    yy: FloatArray
     count: FloatArray
     area_of: IntArray
-    pattern_of: IntArray
-    pattern_seen: FloatArray
-    pattern_area: IntArray
-    area_benchmark: FloatArray
-    pattern_benchmark: FloatArray
-    area_pattern: FloatArray
+    n_areas: int
+    layout: Layout
 
     @property
     def n_dim(self) -> int:
@@ -145,24 +155,32 @@ def design_of(data: CrossedData) -> CrossedDesign:
     terms = np.repeat([0, 1, 2, 3], [1, 1, n_classes - 1, n_classes - 1])
     seen, y = np.isfinite(data.scores).T.astype(np.float64), np.nan_to_num(data.scores.T)
     patterns, pattern_of = np.unique(np.column_stack([data.areas, seen]), axis=0, return_inverse=True)
-    pattern_area = patterns[:, 0].astype(np.int64)
+    pattern_area, pattern_seen = patterns[:, 0].astype(np.int64), patterns[:, 1:]
+    x, area_of, count = np.ascontiguousarray(x), np.asarray(data.areas, dtype=np.int64), seen.sum(axis=1)
+    layout = Layout(
+        x=x,
+        lineage_of=np.asarray(data.lineages, dtype=np.int64),
+        seen=np.ascontiguousarray(seen),
+        n_seen=count,
+        area_of=area_of,
+        pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
+        pattern_seen=np.ascontiguousarray(pattern_seen),
+        pattern_cross=np.einsum("bn,np,nq->bpq", pattern_seen, x, x),
+        pattern_area=pattern_area,
+        # np.unique sorts by area, so that the patterns of one stand together
+        pattern_place=np.arange(len(patterns)) - np.searchsorted(pattern_area, pattern_area),
+        widths=np.bincount(pattern_area, minlength=n_areas),
+    )
     return CrossedDesign(
         x=x,
         terms=terms,
         lineage=(data.lineages[:, None] == np.arange(int(data.lineages.max()) + 1)).astype(np.float64),
-        y=y,
-        seen=seen,
-        cross=np.einsum("bn,np,nq->bpq", seen, x, x),
-        xy=y @ x,
-        yy=(y**2).sum(axis=1),
-        count=seen.sum(axis=1),
-        area_of=np.asarray(data.areas, dtype=np.int64),
-        pattern_of=np.asarray(pattern_of.ravel(), dtype=np.int64),
-        pattern_seen=patterns[:, 1:],
-        pattern_area=pattern_area,
-        area_benchmark=(data.areas == np.arange(n_areas)[:, None]).astype(np.float64),
-        pattern_benchmark=(pattern_of.ravel() == np.arange(len(patterns))[:, None]).astype(np.float64),
-        area_pattern=(pattern_area == np.arange(n_areas)[:, None]).astype(np.float64),
+        y=np.ascontiguousarray(y),
+        seen=layout.seen,
+        count=count,
+        area_of=area_of,
+        n_areas=n_areas,
+        layout=layout,
     )
 
 
@@ -226,7 +244,7 @@ def variances_of(free: FloatArray) -> Variances:
 def prior_effects(design: CrossedDesign, at: Variances, priors: CrossedPriors, rng: np.random.Generator) -> Effects:
     """Draw all linear effects from their prior given the variances."""
     mean, top_sd = overall_prior(priors, design.terms)
-    (n, p), n_areas, n_lineages = design.x.shape, len(design.area_benchmark), design.lineage.shape[1]
+    (n, p), n_areas, n_lineages = design.x.shape, design.n_areas, design.lineage.shape[1]
     return Effects(
         overall=mean + top_sd * rng.standard_normal(p),
         area=at.area_sd[design.terms] * rng.standard_normal((n_areas, p)),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import nutpie
 import xarray as xr
 from nutpie.compiled_pyfunc import from_pyfunc
 
-from safetystats.errors import FitError
 from safetystats.inference.arrays import FloatArray
+from safetystats.inference.nuts import nuts
 from safetystats.inference.streams import Report
 from safetystats.specs import SamplingPlan
 
-KEPT_STATS = ("diverging", "energy", "n_steps", "step_size_bar")
 LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]
 
 
@@ -52,10 +48,8 @@ def draw_density(
 
     Raises
     ------
-    KeyboardInterrupt
-        If sampling was interrupted.
-    FitError
-        If the sampler finds no starting point or stops with an error.
+    KeyboardInterrupt, FitError
+        As in `safetystats.inference.nuts.nuts`.
     """
 
     def value_and_gradient(point: FloatArray) -> tuple[float, FloatArray]:
@@ -82,38 +76,7 @@ def draw_density(
         dims={"free": ("parameter",)},
         make_initial_point_fn=lambda number: start(np.random.default_rng(number)),
     )
-    total = plan.chains * (plan.draws + plan.tune)
-    callback = None
-    if report is not None:
-        say = report
-
-        def callback(chains: Sequence[Any]) -> None:
-            say(sum(chain.finished_draws for chain in chains), total)
-
-    try:
-        tree: xr.DataTree = nutpie.sample(
-            handle,
-            draws=plan.draws,
-            tune=plan.tune,
-            chains=plan.chains,
-            cores=min(plan.chains, cores or os.cpu_count() or 1),
-            seed=seed,
-            adaptation="diag",
-            target_accept=plan.target_accept,
-            save_warmup=False,
-            progress_bar=False,
-            progress_callback=callback,
-            progress_rate=250,
-        )
-    except RuntimeError as error:
-        raise FitError(f"the sampler stopped: {error}") from error
-    if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:
-        # An interrupt ends the sampler early, and it returns what it has: that is no fit.
-        raise KeyboardInterrupt
-    stats = tree["sample_stats"].to_dataset()
+    tree = nuts(handle, plan, seed, "diag", report, cores)
     return xr.DataTree.from_dict(
-        {
-            "posterior": tree["posterior"].to_dataset()[["free"]],
-            "sample_stats": stats[[name for name in KEPT_STATS if name in stats]],
-        }
+        {"posterior": tree["posterior"].to_dataset()[["free"]], "sample_stats": tree["sample_stats"].to_dataset()}
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +11,6 @@ import numpy as np
 import nutpie
 import xarray as xr
 
-from safetystats.errors import FitError
 from safetystats.inference.arrays import (
     FloatArray,
     GraphKind,
@@ -28,11 +25,10 @@ from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
 from safetystats.inference.groups_data import BENCHMARK_FIELDS, CLASS_FIELDS, GroupSize, group_draws
 from safetystats.inference.groups_graph import groups_graph
+from safetystats.inference.nuts import nuts
 from safetystats.inference.parameters import FactorData, draws_of
 from safetystats.inference.streams import Report
 from safetystats.specs import FactorPriors, SamplingPlan
-
-KEPT_STATS = ("diverging", "energy", "n_steps", "step_size_bar")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +112,7 @@ def draw_posterior(
         arrays |= completed_data(data.values, data.families, structure, kind)
     else:
         arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
-    tree = nuts(compiled.handle, arrays, plan, seed, report, cores)
+    tree = nuts(compiled.handle.with_data(**arrays), plan, seed, "low_rank", report, cores)
     drawn = tree["posterior"].to_dataset()
     found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
         name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
@@ -141,10 +137,7 @@ def draw_posterior(
     else:
         theta = drawn["theta"].to_numpy()[..., :n]
     posterior["theta"] = (("chain", "draw", "model"), theta)
-    stats = tree["sample_stats"].to_dataset()
-    return xr.DataTree.from_dict(
-        {"posterior": posterior, "sample_stats": stats[[name for name in KEPT_STATS if name in stats]]}
-    )
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()})
 
 
 def draw_groups(
@@ -179,7 +172,7 @@ def draw_groups(
         As in `draw_posterior`.
     """
     k = data[0].values.shape[1]
-    tree = nuts(compiled.handle, arrays, plan, seed, report, cores)
+    tree = nuts(compiled.handle.with_data(**arrays), plan, seed, "low_rank", report, cores)
     drawn = tree["posterior"].to_dataset()
     dims = ("chain", "draw", "model_class")
     found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
@@ -197,50 +190,4 @@ def draw_groups(
         standard = draw_capability(draws.of_class(place), own, rng, missing)
         theta.append(draws.latent_mean[:, [place]] + draws.latent_sd[:, [place]] * standard)
     posterior["theta"] = (("chain", "draw", "model"), np.concatenate(theta, axis=1).reshape(*shape, -1))
-    stats = tree["sample_stats"].to_dataset()
-    return xr.DataTree.from_dict(
-        {"posterior": posterior, "sample_stats": stats[[name for name in KEPT_STATS if name in stats]]}
-    )
-
-
-def nuts(
-    handle: Any,
-    arrays: Mapping[str, FloatArray | IntArray],
-    plan: SamplingPlan,
-    seed: int,
-    report: Report | None,
-    cores: int | None,
-) -> xr.DataTree:
-    """Run the sampler on a compiled graph with these data."""
-    total = plan.chains * (plan.draws + plan.tune)
-    callback = None
-    if report is not None:
-        say = report
-
-        def callback(chains: Sequence[Any]) -> None:
-            say(sum(chain.finished_draws for chain in chains), total)
-
-    try:
-        with warnings.catch_warnings():
-            # An interrupted sampler can return fewer draws than chains; that is dealt with below.
-            warnings.filterwarnings("ignore", message="Found chain dimension", category=UserWarning)
-            tree: xr.DataTree = nutpie.sample(
-                handle.with_data(**arrays),
-                draws=plan.draws,
-                tune=plan.tune,
-                chains=plan.chains,
-                cores=min(plan.chains, cores or os.cpu_count() or 1),
-                seed=seed,
-                adaptation="low_rank",
-                target_accept=plan.target_accept,
-                save_warmup=False,
-                progress_bar=False,
-                progress_callback=callback,
-                progress_rate=250,
-            )
-    except RuntimeError as error:
-        raise FitError(f"the sampler stopped: {error}") from error
-    if tree["posterior"].sizes["draw"] < plan.draws or tree["posterior"].sizes["chain"] < plan.chains:
-        # An interrupt ends the sampler early, and it returns what it has: that is no fit.
-        raise KeyboardInterrupt
-    return tree
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()})
