@@ -7,9 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from safetystats.inference.cut_influence import changes_without
+from safetystats.inference.fits import SafetyFit
 from safetystats.inference.mixed_compare import Comparison
 from safetystats.inference.mixed_influence import Deletions, each_label, leave_out
 from safetystats.inference.mixed_values import Grouping
+from safetystats.inference.paired import PairedDraws, paired_posteriors, sides_of
+from safetystats.scores.question import ask
+from safetystats.scores.resampling import correlations_under, models_with_both, point_correlations
+from safetystats.specs import FactorSpec, ScoreSpec
+from safetystats.summaries.estimands import summarise
 from safetystats.tables.table import ScoreTable
 
 INFLUENCE_COLUMNS: tuple[str, ...] = (
@@ -17,6 +24,13 @@ INFLUENCE_COLUMNS: tuple[str, ...] = (
     "estimate_without", "std_error_without", "p_without", "dfbetas", "estimate_least", "estimate_most", "n_sign",
     "n_side", "changed_by",
 )  # fmt: skip
+DIFFERENCE_COLUMNS: tuple[str, ...] = (
+    "benchmark", "area", "class_a", "class_b", "end", "label", "model_class", "n_units", "delta", "lower", "upper",
+    "delta_without", "lower_without", "upper_without", "level", "p_positive_without", "change", "crosses", "pareto_k",
+    "effective", "r_delta", "r_label", "r_without",
+)  # fmt: skip
+ENDS = ("lowest", "highest")
+"""Without the model whose score makes the difference largest, and without the one that makes it smallest."""
 SIDE = 0.05
 """Level whose sides are told apart; of the unadjusted chi-square test."""
 UNITS = ("model", "lineage")
@@ -88,3 +102,110 @@ def _term(comparison: Comparison, found: Deletions, labels: Sequence[str], term:
         "estimate_most": float(np.nanmax(without)), "n_sign": int((fitted & (without * estimate < 0)).sum()),
         "n_side": int(crossed.sum()), "changed_by": " ".join([labels[i] for i in order if crossed[i]][:LISTED]),
     }  # fmt: skip
+
+
+def difference_influence(
+    fits: Mapping[str, SafetyFit], differences: pd.DataFrame, table: ScoreTable, factor: FactorSpec, score: ScoreSpec,
+    level: float,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the difference of correlations without the model that lowers it most, and without the one that raises it.
+
+    Which two models these are is found by the cut posterior without each score in turn (`changes_without`); for both of
+    them the posterior with the pairing kept is made anew. Capability stays that of the fits to all models.
+
+    Parameters
+    ----------
+    fits : mapping of str to SafetyFit
+        By class, in the order of the study.
+    differences : DataFrame
+        From `posterior_differences`.
+    table : ScoreTable
+        As read; for the 2024 statistic, whose capability score is made without the model too.
+    factor : FactorSpec
+        Of the fits.
+    score : ScoreSpec
+    level : float
+        Coverage of the equal-tailed intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns `DIFFERENCE_COLUMNS`, two rows for every row of `differences`.
+    """
+    rows: list[dict[str, object]] = []
+    changes = {
+        label: changes_without(fit, [name for name in fit.benchmarks if name in set(differences["benchmark"])])
+        for label, fit in fits.items()
+    }
+    for (class_a, class_b), part in differences.groupby(["class_a", "class_b"], sort=False):
+        names = [str(name) for name in part["benchmark"]]
+        moved = {name: pd.concat([changes[class_a][name], -changes[class_b][name]]).dropna() for name in names}
+        closed = _closed_without(table, str(class_a), str(class_b), score)
+        for end in ENDS:
+            chosen = {
+                name: str(moved[name].idxmin() if end == "lowest" else moved[name].idxmax()) for name in names
+            }  # fmt: skip
+            drawn = _paired_without(fits, str(class_a), str(class_b), names, chosen, factor)
+            for known in part.to_dict("records"):
+                name = str(known["benchmark"])
+                rows.append(
+                    {key: known[key] for key in ("benchmark", "area", "class_a", "class_b", "delta", "lower", "upper")}
+                    | {"end": end, "label": chosen[name], "model_class": _class_of(fits, chosen[name])}
+                    | {"n_units": len(moved[name]), "level": level}
+                    | _without_numbers(drawn[name], known, level)
+                    | closed[end][name]
+                )
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
+
+
+def _paired_without(
+    fits: Mapping[str, SafetyFit], class_a: str, class_b: str, names: Sequence[str], chosen: Mapping[str, str],
+    factor: FactorSpec,
+) -> dict[str, PairedDraws]:  # fmt: skip
+    """Return the paired posterior of each benchmark without the model chosen for it."""
+    sides = {}
+    for label in (class_a, class_b):
+        own = set(fits[label].capability.table.scores.index)
+        sides[label] = sides_of(fits[label], names, {name: model for name, model in chosen.items() if model in own})
+    return paired_posteriors(sides[class_a], sides[class_b], factor)
+
+
+def _without_numbers(drawn: PairedDraws, known: Mapping[str, float], level: float) -> dict[str, object]:
+    found = summarise(drawn.delta, drawn.weight, level)
+    return {
+        "delta_without": found.mean, "lower_without": found.lower, "upper_without": found.upper,
+        "p_positive_without": float(drawn.weight @ (drawn.delta > 0)),
+        "change": (found.mean - known["delta"]) / known["sd"], "pareto_k": drawn.pareto_k,
+        "effective": drawn.effective,
+        "crosses": bool((found.lower > 0 or found.upper < 0) != (known["lower"] > 0 or known["upper"] < 0)),
+    }  # fmt: skip
+
+
+def _closed_without(
+    table: ScoreTable, class_a: str, class_b: str, score: ScoreSpec
+) -> dict[str, dict[str, dict[str, object]]]:
+    """Return the least and the largest difference of Spearman coefficients without one model, by end and benchmark."""
+    question = ask(table, "spearman", score_method=score.method, roles=("safety",), capability=None, missing="drop")
+    whole, parts, models = {}, {}, []
+    for sign, label in ((1.0, class_a), (-1.0, class_b)):
+        target = question.targets[label]
+        n = len(target.values)
+        whole[label] = sign * point_correlations(target)
+        change = sign * correlations_under(target, 1.0 - np.eye(n)) - whole[label]
+        parts[label] = np.where(models_with_both(target), change, np.nan)
+        models += [str(model) for model in table.select(model_class=label).scores.index]
+    total, change = whole[class_a] + whole[class_b], np.concatenate([parts[class_a], parts[class_b]])
+    found: dict[str, dict[str, dict[str, object]]] = {end: {} for end in ENDS}
+    for j, name in enumerate(question.benchmarks):
+        own = change[:, j]
+        for end, pick in (("lowest", np.nanargmin), ("highest", np.nanargmax)):
+            row = int(pick(own)) if np.isfinite(own).any() else None
+            found[end][name] = {
+                "r_delta": total[j], "r_label": "" if row is None else models[row],
+                "r_without": np.nan if row is None else total[j] + own[row],
+            }  # fmt: skip
+    return found
+
+
+def _class_of(fits: Mapping[str, SafetyFit], model: str) -> str:
+    return next(label for label, fit in fits.items() if model in fit.capability.table.scores.index)
