@@ -2,24 +2,24 @@
 
     OMP_NUM_THREADS=1 python benchmarks/invariance_power.py --replications 20
 
-Design. The models, classes, families, lineages and missing cells of the capability benchmarks of helm-classic. The truth
-is the scalar multi-group model at the posterior means of its fit to helm-classic itself: loadings, intercepts, unique
-variances, kappa, omega, mean and sd of capability by class. Families span classes: a family has one effect on
+Design. The models, classes, families, lineages and missing cells of the capability benchmarks of helm-classic. The
+truth is the scalar multi-group model at the posterior means of its fit to helm-classic itself: loadings, intercepts,
+unique variances, kappa, omega, mean and sd of capability by class. Families span classes: a family has one effect on
 capability and one on each benchmark, the same in both classes, which the multi-group model (effects drawn anew in each
 class) does not know. Models of one lineage share no more than their family.
 
 Arms, the second class being changed on the one benchmark whose loading is in the middle:
 
-    scalar            nothing is changed
-    loading 0.2, 0.4  its loading is smaller by that much (per sd of capability of the reference class)
+    scalar              nothing is changed
+    loading 0.2, 0.4    its loading is smaller by that much (per sd of capability of the reference class)
     intercept 0.3, 0.6  its intercept is larger by that much (sd of the benchmark over all models)
 
 Each data set is z-scored over all models and fitted under the configural, the metric and the scalar model, compared as
 `safetystats.summaries.invariance` does: leaving out lineages and models, by Pareto-smoothed importance sampling, units
 with a large Pareto k not refitted. Fits are short (2 chains of 250 draws after 250) and are not held to the gates; the
-largest R-hat of the parameters is given. The verdicts are those of `verdict_of_difference`, metric against configural and
-scalar against metric; where metric fails there is no scalar verdict. `named` says how often the aligned difference of the
-changed parameter of the changed benchmark has a 95 % interval without zero.
+largest R-hat of the parameters is given. The verdicts are those of `verdict_of_difference`, metric against configural
+and scalar against metric; where metric fails there is no scalar verdict. `named` says how often the aligned difference
+of the changed parameter of the changed benchmark has a 95 % interval without zero.
 
 A run stops after --minutes and goes on from what is in --work when it is started again. Writes invariance_power.csv and
 invariance_power.md beside this file.
@@ -46,7 +46,14 @@ from safetystats.inference.loo import standard_error
 from safetystats.inference.store import FitStore
 from safetystats.inference.streams import seed_for
 from safetystats.specs import Gates, InvarianceSpec, SamplingPlan, StudySpec
-from safetystats.summaries.invariance import MOST_DRAWS, STEPS, UNITS, loading_differences, pooled_table, verdict_of_difference
+from safetystats.summaries.invariance import (
+    MOST_DRAWS,
+    STEPS,
+    UNITS,
+    loading_differences,
+    pooled_table,
+    verdict_of_difference,
+)
 from safetystats.summaries.plan import plan_study
 from safetystats.tables.prepare import standardise, unstandardise
 from safetystats.tables.table import ScoreTable
@@ -145,9 +152,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             row: dict[str, object] = {"arm": arm, "unit": unit, "replications": len(part)}
             for level, _, _ in STEPS:
-                row |= {
-                    f"{level} {verdict}": int((part[f"{level}_verdict"] == verdict).sum()) for verdict in VERDICTS
-                }
+                row |= {f"{level} {verdict}": int((part[f"{level}_verdict"] == verdict).sum()) for verdict in VERDICTS}
                 row |= {
                     f"{level}_difference": part[f"{level}_difference"].mean(),
                     f"{level}_error": part[f"{level}_error"].mean(),
@@ -162,15 +167,16 @@ def page(frame: pd.DataFrame, seconds: float, name: str) -> str:
     versions = ", ".join(f"{lib} {version(lib)}" for lib in ("numpy", "nutpie", "arviz-stats"))
     lines = [
         "# What the rule of measurement invariance finds, at the design of helm-classic\n",
-        "Data simulated from the scalar model and with one benchmark changed in one class; the design, the arms and the "
-        f"rule are in `invariance_power.py`. The changed benchmark is {name}. Fits are short ({PLAN.chains} chains of "
+        "Data simulated from the scalar model and with one benchmark changed in one class; the design, the arms and "
+        f"the rule are in `invariance_power.py`. The changed benchmark is {name}. Fits are short ({PLAN.chains} chains of "
         f"{PLAN.draws} draws) and not held to the gates.\n",
         f"{today}, {platform.machine()} {platform.system()}, Python {platform.python_version()}, {versions}; "
         f"{seconds:.0f} s on one core.\n",
         "Counts of verdicts: holds / not distinguishable / fails / withheld (scalar only, where metric fails). elpd "
-        "difference: mean, with the mean standard error in brackets. Named: data sets in which the aligned difference of "
-        "the changed parameter of the changed benchmark has an interval without zero.\n",
-        "| truth | left out | n | metric | elpd | scalar | elpd | named | largest R-hat |\n|---|---|---|---|---|---|---|---|---|",
+        "difference: mean, with the mean standard error in brackets. Named: data sets in which the aligned difference "
+        "of the changed parameter of the changed benchmark has an interval without zero.\n",
+        "| truth | left out | n | metric | elpd | scalar | elpd | named | largest R-hat |\n"
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in frame.to_dict("records"):
         cells = [str(row["arm"]), f"{row['unit']}s", str(row["replications"])]
@@ -212,7 +218,10 @@ def main() -> None:
             pd.DataFrame(rows).to_csv(file, index=False)
             spent = earlier + time.process_time() - begin
             (asked.work / "seconds").write_text(str(spent))
-            print(f"{place + 1} {arm}: {spent:.0f} s, {rows[-1]['metric_verdict']}, {rows[-1]['scalar_verdict']}", flush=True)
+            print(
+                f"{place + 1} {arm}: {spent:.0f} s, {rows[-1]['metric_verdict']}, {rows[-1]['scalar_verdict']}",
+                flush=True,
+            )
     frame = pd.DataFrame(rows)
     names = table.columns("capability")
     frame.to_csv(asked.out / "invariance_power.csv", index=False)

@@ -52,7 +52,7 @@ def influence_table(analysis: Analysis, names: Names, models: Names) -> str:
 
 
 def difference_influence_tables(analysis: Analysis, names: Names, models: Names) -> str:
-    """Return, for every pair of classes, the differences whose interval leaves out zero with or without a model only."""
+    """Return, by pair of classes, the differences whose interval leaves out zero with all models only, or without one."""
     frame, level = analysis.tables["difference_influence"], interval_head(analysis.plan.study.level)
     parts = []
     for first, second, part in pairs_of(frame):
@@ -84,5 +84,3 @@ def difference_influence_tables(analysis: Analysis, names: Names, models: Names)
 
 def _listed(changed_by: str, models: Names) -> str:
     return ", ".join(escape(models.get(name, name)) for name in changed_by.split())
-
-

@@ -237,7 +237,10 @@ def _influence(frame: pd.DataFrame, groups: Sequence[str]) -> dict[str, Value]:
                 }
                 if len(own):
                     counts = own["label"].value_counts()
-                    found |= {f"influence_most_of.{end}": str(counts.index[0]), f"influence_most.{end}": int(counts.iloc[0])}
+                    found |= {
+                        f"influence_most_of.{end}": str(counts.index[0]),
+                        f"influence_most.{end}": int(counts.iloc[0]),
+                    }
     return found
 
 

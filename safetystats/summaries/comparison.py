@@ -35,8 +35,8 @@ MIXED: tuple[str, ...] = (
 )  # fmt: skip
 """Tables of the mixed models."""
 NAMES: tuple[str, ...] = (
-    "posterior_differences", "difference_influence", "common_capability", "invariance", "invariance_loadings", *MIXED, "crossed_effects",
-    "differential_progress", "lineage_shifts",
+    "posterior_differences", "difference_influence", "common_capability", "invariance", "invariance_loadings", *MIXED,
+    "crossed_effects", "differential_progress", "lineage_shifts",
 )  # fmt: skip
 """Tables of the comparison."""
 IN_COMMON_FIT = "fit of capability on one scale for all classes"

@@ -388,7 +388,7 @@ GLOSSARY: dict[str, str] = {
     "differential_progress.capability": "capability of the model, in sd over all models",
     "invariance.difference": "elpd less that of the next freer model",
     "invariance.pareto_k": "largest shape of the tail of the leave-one-out weights",
-    "invariance.verdict": "holds, not distinguishable, fails, or withheld: a gate failed, or equal loadings do not hold",
+    "invariance.verdict": "holds, not distinguishable, fails, or withheld (a gate failed, or loadings are unequal)",
     "invariance_loadings.delta": "value in class_a less that in class_b, posterior mean",
     "invariance_loadings.p_positive": "posterior probability that the difference is above zero",
     "lineage_shifts.class_a": "class that the shift starts from",

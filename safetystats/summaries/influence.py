@@ -44,8 +44,8 @@ def class_influence(
 ) -> pd.DataFrame:
     """Return what leaving out one model, or one lineage, does to every class effect and interaction.
 
-    Capability and the scales stay those of all models. Fits without a test (`ols_cluster_robust`, `not_applicable`) have
-    no row.
+    Capability and the scales stay those of all models. Fits without a likelihood have no row (status
+    `ols_cluster_robust`, `not_applicable`).
 
     Parameters
     ----------
@@ -72,7 +72,12 @@ def class_influence(
         for unit in UNITS:
             labels, left_out = each_label(members[unit])
             found = leave_out(comparison.rows, left_out, reml=comparison.fit.reml)
-            place = {"benchmark": name, "area": str(table.benchmarks.loc[name, "area"]), "group": grouping, "unit": unit}
+            place = {
+                "benchmark": name,
+                "area": str(table.benchmarks.loc[name, "area"]),
+                "group": grouping,
+                "unit": unit,
+            }
             rows += [
                 place | _term(comparison, found, labels, term) for term in range(2, len(comparison.fit.terms))
             ]  # fmt: skip

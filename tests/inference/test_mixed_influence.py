@@ -49,7 +49,9 @@ def test_each_model_left_out_is_a_fit_without_it(name: str, every: int, grouping
         if found.why[place]:
             continue
         estimate, std_error, p_value = refitted(rows, ~left_out[place], reml=True)
-        np.testing.assert_allclose(found.estimate[place], estimate, rtol=RELATIVE, atol=RELATIVE * np.abs(estimate).max())
+        np.testing.assert_allclose(
+            found.estimate[place], estimate, rtol=RELATIVE, atol=RELATIVE * np.abs(estimate).max()
+        )
         np.testing.assert_allclose(found.std_error[place], std_error, rtol=RELATIVE)
         np.testing.assert_allclose(found.p_value[place, 1:], p_value[1:], atol=P_TOLERANCE)
         compared += 1
