@@ -168,8 +168,8 @@ def page(frame: pd.DataFrame, seconds: float, name: str) -> str:
     lines = [
         "# What the rule of measurement invariance finds, at the design of helm-classic\n",
         "Data simulated from the scalar model and with one benchmark changed in one class; the design, the arms and "
-        f"the rule are in `invariance_power.py`. The changed benchmark is {name}. Fits are short ({PLAN.chains} chains of "
-        f"{PLAN.draws} draws) and not held to the gates.\n",
+        f"the rule are in `invariance_power.py`. The changed benchmark is {name}. Fits are short ({PLAN.chains} chains "
+        f"of {PLAN.draws} draws) and not held to the gates.\n",
         f"{today}, {platform.machine()} {platform.system()}, Python {platform.python_version()}, {versions}; "
         f"{seconds:.0f} s on one core.\n",
         "Counts of verdicts: holds / not distinguishable / fails / withheld (scalar only, where metric fails). elpd "

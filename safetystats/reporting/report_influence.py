@@ -52,7 +52,7 @@ def influence_table(analysis: Analysis, names: Names, models: Names) -> str:
 
 
 def difference_influence_tables(analysis: Analysis, names: Names, models: Names) -> str:
-    """Return, by pair of classes, the differences whose interval leaves out zero with all models only, or without one."""
+    """Return, by pair of classes, the differences whose interval leaves out zero either with all models or without."""
     frame, level = analysis.tables["difference_influence"], interval_head(analysis.plan.study.level)
     parts = []
     for first, second, part in pairs_of(frame):

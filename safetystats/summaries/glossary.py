@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from safetystats.summaries.glossary_influence import INFLUENCE_GLOSSARY, INFLUENCE_TABLES
+
 TABLES: dict[str, tuple[str, ...]] = {
     "capability_scores": ("model_class", "model", "family", "method", "score", "lower", "upper", "level"),
     "capability_loadings": ("model_class", "benchmark", "method", "loading", "lower", "upper", "level", "icc"),
@@ -44,11 +46,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "capability_overlap": (
         "benchmark", "area", "class_a", "class_b", "n_a", "n_b", "share_a", "share_b", "lower", "upper",
     ),
-    "class_influence": (
-        "benchmark", "area", "group", "term", "unit", "n_units", "n_refused", "estimate", "p_value", "label",
-        "estimate_without", "std_error_without", "p_without", "dfbetas", "estimate_least", "estimate_most", "n_sign",
-        "n_side", "changed_by",
-    ),
+    "class_influence": INFLUENCE_TABLES["class_influence"],
     "posterior_differences": (
         "benchmark", "area", "class_a", "class_b", "n_a", "n_b", "n_pairs", "rho_a", "rho_b", "delta", "sd", "lower",
         "upper", "level", "p_positive", "p_equivalent", "unpaired_delta", "unpaired_sd", "unpaired_lower",
@@ -56,11 +54,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "effective", "bootstrap_delta", "bootstrap_lower", "bootstrap_upper", "bootstrap_p_positive", "r_a", "r_b",
         "r_lower", "r_upper", "error_correlation", "statistic", "p_value", "p_adjusted",
     ),
-    "difference_influence": (
-        "benchmark", "area", "class_a", "class_b", "end", "label", "model_class", "n_units", "delta", "lower", "upper",
-        "delta_without", "lower_without", "upper_without", "level", "p_positive_without", "change", "crosses",
-        "pareto_k", "effective", "r_delta", "r_label", "r_without",
-    ),
+    "difference_influence": INFLUENCE_TABLES["difference_influence"],
     "common_capability": ("model_class", "model", "family", "lineage", "score", "lower", "upper", "level"),
     "invariance": (
         "unit", "invariance", "elpd", "elpd_error", "p_loo", "freer", "difference", "difference_error", "n_units",
@@ -320,25 +314,6 @@ GLOSSARY: dict[str, str] = {
     "within_class_p_positive": "posterior probability that the excess within the class is above zero",
     "within_class_sd": "posterior sd of the excess within the class",
     "within_class_upper": "upper end of the interval of the excess within the class",
-    "changed_by": "units, five at most, whose removal takes the p-value to the other side of 0.05; largest move first",
-    "crosses": "whether the interval with all models and the one without this leave out zero differently",
-    "delta_without": "posterior mean of the difference without the score of this model",
-    "dfbetas": "estimate less estimate without the unit, over the standard error without it",
-    "end": "lowest: the model whose removal makes the difference smallest; highest: largest",
-    "estimate_least": "smallest estimate with one unit left out",
-    "estimate_most": "largest estimate with one unit left out",
-    "estimate_without": "the estimate without the unit that changes it most",
-    "lower_without": "lower end of the interval without the model",
-    "n_refused": "units without which the model cannot be fitted",
-    "n_side": "units whose removal takes the p-value to the other side of 0.05",
-    "n_sign": "units whose removal changes the sign of the estimate",
-    "p_positive_without": "posterior probability that the difference is above zero, without the model",
-    "p_without": "chi-square p-value of the likelihood ratio without that unit",
-    "r_delta": "Spearman correlation with the 2024 score in class_a less that in class_b",
-    "r_label": "model whose removal makes that difference smallest (end lowest) or largest (highest)",
-    "r_without": "that difference without r_label, the 2024 score made without it too",
-    "std_error_without": "standard error without that unit",
-    "upper_without": "upper end of the interval without the model",
     "boundary_cases.limit": "value beyond which the case is named",
     "leave_one_out.pareto_k": "shape of the tail of the leave-one-out weights",
     "capability_overlap.class_a": "class compared",
@@ -369,16 +344,6 @@ GLOSSARY: dict[str, str] = {
     "prior_sensitivity.verdict": "verdict under the other prior; changes within two Monte Carlo errors do not count",
     "shrunken_correlations.mean": "posterior mean of rho in the hierarchical model over the benchmarks of the class",
     "shrunken_correlations.verdict": "verdict of the shrunken correlation",
-    "class_influence.label": "the unit whose removal changes the estimate most, by dfbetas",
-    "class_influence.n_units": "units that were left out, one at a time",
-    "class_influence.p_value": "chi-square p-value of the likelihood ratio with all models, as p_likelihood_ratio",
-    "class_influence.unit": "what was left out at a time: model or lineage",
-    "difference_influence.change": "difference without the model less that with it, in posterior sd with it",
-    "difference_influence.delta": "posterior mean of the difference of correlations, all models",
-    "difference_influence.label": "model whose score was left out",
-    "difference_influence.model_class": "class of that model",
-    "difference_influence.n_units": "models of both classes with a score",
-    "difference_influence.pareto_k": "shape of the tail of the weights that put the pairing in, without the model",
     "common_capability.score": "posterior mean of capability on one scale, in sd over all models from their mean",
     "crossed_effects.mean": "posterior mean, in sd of a benchmark over all models; slopes per sd of capability",
     "crossed_effects.model_class": "class that the term is of",
@@ -399,6 +364,7 @@ GLOSSARY: dict[str, str] = {
     "posterior_differences.p_value": "two-sided p-value of Steiger's test",
     "posterior_differences.pareto_k": "shape of the tail of the weights that put the pairing in",
     "posterior_differences.sd": "posterior sd of the difference",
+    **INFLUENCE_GLOSSARY,
 }
 
 
