@@ -135,7 +135,8 @@ def difference_influence(
     Returns
     -------
     DataFrame
-        Columns `DIFFERENCE_COLUMNS`, two rows for every row of `differences`.
+        Columns `DIFFERENCE_COLUMNS`, two rows for every row of `differences`; none for a benchmark without a posterior
+        once a score is left out.
     """
     rows: list[dict[str, object]] = []
     changes = {
@@ -143,15 +144,18 @@ def difference_influence(
         for label, fit in fits.items()
     }
     for (class_a, class_b), part in differences.groupby(["class_a", "class_b"], sort=False):
-        names = [str(name) for name in part["benchmark"]]
-        moved = {name: pd.concat([changes[class_a][name], -changes[class_b][name]]).dropna() for name in names}
+        moved = {
+            str(name): pd.concat([changes[class_a][name], -changes[class_b][name]]).dropna()
+            for name in part["benchmark"]
+        }
+        names = [name for name in moved if len(moved[name])]
         closed = _closed_without(table, str(class_a), str(class_b), score)
         for end in ENDS:
             chosen = {
                 name: str(moved[name].idxmin() if end == "lowest" else moved[name].idxmax()) for name in names
             }  # fmt: skip
             drawn = _paired_without(fits, str(class_a), str(class_b), names, chosen, factor)
-            for known in part.to_dict("records"):
+            for known in part[part["benchmark"].isin(names)].to_dict("records"):
                 name = str(known["benchmark"])
                 rows.append(
                     {key: known[key] for key in ("benchmark", "area", "class_a", "class_b", "delta", "lower", "upper")}
