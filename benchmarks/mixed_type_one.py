@@ -19,6 +19,14 @@ The chi-square p-value (chi-bar-square for the variance) is judged on --datasets
 the first --bootstrapped of them with --replicates each, drawn at the ratio estimated under the null as in
 `safetystats.inference.mixed_bootstrap`; the bootstrap of the variance has one reference distribution for all data sets,
 since it depends on the design alone. Writes mixed_type_one.csv and mixed_type_one.md beside this file.
+
+A second part (--part slopes) draws scores whose class effect differs by family, with mean zero over families,
+
+    y = u[group] + b[family] class + e,   b ~ N(0, slope^2),
+
+which neither (1 | lineage) nor (1 | family) has in it, at variance ratio 0.5. A mean effect of zero is then the truth,
+and a test that rejects it at more than its level takes differences between families for an effect of the class. Writes
+mixed_type_one_slopes.csv and mixed_type_one_slopes.md.
 """
 
 from __future__ import annotations
@@ -43,6 +51,9 @@ from safetystats.tables.load import load_table
 from safetystats.tables.prepare import align, standardise
 
 RATIOS = (0.0, 0.5, 2.0)
+SLOPES = (0.0, 0.3, 0.6)
+"""sd over families of the class effect, in residual sd."""
+SLOPE_RATIO = 0.5
 LEVEL = 0.05
 ACCEPTED = (0.03, 0.07)
 TESTS: dict[str, tuple[list[int], list[int]]] = {
@@ -98,19 +109,25 @@ def bootstrap_p(
     return found
 
 
-def arm(grouping: str, ratio: float, plan: argparse.Namespace) -> list[dict[str, object]]:
-    """Return the share of rejections of every test at one grouping and ratio."""
+def arm(grouping: str, ratio: float, plan: argparse.Namespace, slope: float | None = None) -> list[dict[str, object]]:
+    """Return the share of rejections of every test at one grouping and ratio; class effects by family if `slope`."""
     columns, codes = design(grouping)
     spectra = {name: [make_spectrum(columns[:, part], codes) for part in pair] for name, pair in TESTS.items()}
-    rng = np.random.default_rng(seed_for(plan.seed, "type one", grouping, str(ratio)))
+    stream = () if slope is None else ("slope", str(slope))
+    rng = np.random.default_rng(seed_for(plan.seed, "type one", grouping, str(ratio), *stream))
     responses = draw(rng, np.full(plan.datasets, ratio), codes)
+    if slope is not None:
+        families = design("family")[1]
+        effects = slope * rng.standard_normal((plan.datasets, int(families.max()) + 1))
+        responses += effects[:, families] * columns[:, 2]
     rows: list[dict[str, object]] = []
 
     def record(test: str, method: str, p_value: FloatArray, replicates: int) -> None:
         share = float(np.mean(p_value <= LEVEL))
         rows.append(
             {
-                "group": grouping, "ratio": ratio, "test": test, "method": method, "rejected": share,
+                "group": grouping, "ratio": ratio, "slope": slope or 0.0, "test": test, "method": method,
+                "rejected": share,
                 "error": float(np.sqrt(LEVEL * (1 - LEVEL) / p_value.size)), "datasets": p_value.size,
                 "replicates": replicates,
             }
@@ -124,7 +141,7 @@ def arm(grouping: str, ratio: float, plan: argparse.Namespace) -> list[dict[str,
             p_value = bootstrap_p(observed[some], estimated[some], plan.replicates, rng, codes, rich, poor)
             record(name, "parametric bootstrap", p_value, plan.replicates)
             record(name, "chi-square, same data sets", stats.chi2.sf(observed[some], 1), 0)
-    if ratio == 0.0:
+    if ratio == 0.0 and slope is None:
         full = spectra["interaction"][0]
         freedom = full.n - full.p
 
@@ -169,24 +186,62 @@ def page(frame: pd.DataFrame, plan: argparse.Namespace, seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def slopes_page(frame: pd.DataFrame, plan: argparse.Namespace, seconds: float) -> str:
+    """Return the page of class effects that differ by family."""
+    columns, codes = design("family")
+    both = [len(np.unique(columns[codes == code, 2])) > 1 for code in range(int(codes.max()) + 1)]
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}"
+    lines = [
+        "# Type I error where the class effect differs by family, at the design of ren2024\n",
+        f"The class effect has mean zero over families and the sd given, in residual sd; variance ratio of the groups "
+        f"{SLOPE_RATIO:g}. {len(both)} families, {sum(both)} of them with models of both classes. Nominal level 5 %. "
+        f"Chi-square on {plan.datasets} data sets (simulation error of 5 %: "
+        f"{100 * np.sqrt(LEVEL * (1 - LEVEL) / plan.datasets):.2f} points), bootstrap on {plan.bootstrapped} with "
+        f"{plan.replicates} replicates each ({100 * np.sqrt(LEVEL * (1 - LEVEL) / plan.bootstrapped):.2f} points), "
+        f"seed {plan.seed}. Defined in `mixed_type_one.py`.\n",
+        f"{today}, {platform.machine()} {platform.system()}, {versions}; {seconds:.0f} s on one core.\n",
+        "| group | sd of the class effect | test | method | rejected | data sets | replicates |\n"
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.group} | {r.slope:g} | {r.test} | {r.method} | {100 * r.rejected:.1f} % "
+        f"| {r.datasets} | {r.replicates} |"
+        for r in frame.itertuples()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Run all arms and write both files."""
+    """Run all arms and write the files of the parts asked for."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--part", choices=("all", "effects", "slopes"), default="all")
     parser.add_argument("--datasets", type=int, default=10_000)
     parser.add_argument("--bootstrapped", type=int, default=1_000)
     parser.add_argument("--replicates", type=int, default=399)
     parser.add_argument("--seed", type=int, default=20240731)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     plan = parser.parse_args()
-    begin = time.perf_counter()
-    rows = []
-    for grouping in ("lineage", "family"):
-        for ratio in RATIOS:
-            rows += arm(grouping, ratio, plan)
-            print(pd.DataFrame(rows[-9:]).to_string(), f"{time.perf_counter() - begin:.0f} s", flush=True)
-    frame = pd.DataFrame(rows)
-    frame.to_csv(plan.out / "mixed_type_one.csv", index=False)
-    (plan.out / "mixed_type_one.md").write_text(page(frame, plan, time.perf_counter() - begin), encoding="utf-8")
+    if plan.part in ("all", "effects"):
+        begin, rows = time.process_time(), []
+        for grouping in ("lineage", "family"):
+            for ratio in RATIOS:
+                rows += arm(grouping, ratio, plan)
+                print(pd.DataFrame(rows[-9:]).to_string(), f"{time.process_time() - begin:.0f} s", flush=True)
+        frame = pd.DataFrame(rows).drop(columns="slope")
+        frame.to_csv(plan.out / "mixed_type_one.csv", index=False)
+        text = page(frame, plan, time.process_time() - begin)
+        (plan.out / "mixed_type_one.md").write_text(text, encoding="utf-8")
+    if plan.part in ("all", "slopes"):
+        begin, rows = time.process_time(), []
+        for grouping in ("lineage", "family"):
+            for slope in SLOPES:
+                rows += arm(grouping, SLOPE_RATIO, plan, slope)
+                print(pd.DataFrame(rows[-7:]).to_string(), f"{time.process_time() - begin:.0f} s", flush=True)
+        frame = pd.DataFrame(rows)
+        frame.to_csv(plan.out / "mixed_type_one_slopes.csv", index=False)
+        text = slopes_page(frame, plan, time.process_time() - begin)
+        (plan.out / "mixed_type_one_slopes.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

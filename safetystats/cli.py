@@ -121,7 +121,10 @@ def compare(
                     column="--classes" if classes is not None else "model_class",
                     expected="two classes or more" + (", separated by commas" if classes is not None else ""),
                     got=", ".join(wanted) or "none",
-                    remedy="Name classes as in the column model_class, for instance --classes base,chat.",
+                    remedy="Name classes as in the column model_class, for instance --classes base,chat."
+                    if classes is not None
+                    else "All models of this table are of one class, so that there is nothing to compare: take a table "
+                    "with models of another class, or analyse this one by itself with a study (safetystats run).",
                 )
             ]
         )

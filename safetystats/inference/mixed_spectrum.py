@@ -108,14 +108,39 @@ def best_ratios(spectrum: Spectrum, components: FloatArray, *, reml: bool) -> tu
     else:
         determinant, counts = np.unique(spectrum.sizes, return_counts=True)
         times = counts.astype(np.float64)
+    return best_of_profile(squares, values, determinant, times, np.asarray(weight))
 
+
+def best_of_profile(
+    squares: FloatArray, values: FloatArray, determinant: FloatArray, times: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return where -2 log L = weight log sum_k squares_k / (1 + r values_k) + sum_d times_d log(1 + r d) is least.
+
+    Parameters
+    ----------
+    squares : array, shape (b, k)
+        Squared components of each response.
+    values : array, shape (k,) or (b, k)
+    determinant : array, shape (d,) or (b, d)
+        Eigenvalues whose sum of log(1 + r d) is the log-determinant: those of A' Z Z' A under REML, sizes of the groups
+        under ML.
+    times : array, shape (d,)
+        How often each occurs.
+    weight : array, shape () or (b,)
+        n - p under REML, n under ML.
+
+    Returns
+    -------
+    ratio, deviance : array, shape (b,)
+        As `best_ratios`.
+    """
     grid = np.exp(LOG_GRID)
     if values.ndim == 1:
         rss = squares @ (1.0 / (1.0 + values[:, None] * grid))
     else:
         rss = np.stack([np.sum(squares / (1.0 + values * ratio), axis=1) for ratio in grid], axis=1)
     logs = times @ np.log1p(determinant[..., None] * grid)
-    scanned = weight * np.log(rss) + logs
+    scanned = weight[..., None] * np.log(rss) + logs
     at_zero = weight * np.log(squares.sum(axis=1))
     peak = np.argmin(scanned, axis=1)
     place = LOG_GRID[peak].copy()
@@ -128,7 +153,7 @@ def best_ratios(spectrum: Spectrum, components: FloatArray, *, reml: bool) -> tu
         _rows(values, inside),
         _rows(determinant, inside),
         times,
-        weight,
+        weight if weight.ndim == 0 else weight[inside],
         place[inside],
         best[inside],
         low[inside],
@@ -148,7 +173,7 @@ def _refined(
     values: FloatArray,
     determinant: FloatArray,
     times: FloatArray,
-    weight: float,
+    weight: FloatArray,
     place: FloatArray,
     best: FloatArray,
     low: FloatArray,

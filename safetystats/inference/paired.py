@@ -219,7 +219,7 @@ def paired_posterior(a: Side, b: Side, plan: PairedPlan, gates: Gates, known: Sp
     )  # fmt: skip
 
 
-def sides_of(fit: SafetyFit, benchmarks: Sequence[str]) -> dict[str, Side]:
+def sides_of(fit: SafetyFit, benchmarks: Sequence[str], without: Mapping[str, str] | None = None) -> dict[str, Side]:
     """Draw from the cut posterior of benchmarks anew, several draws of the parameters for each of some of capability.
 
     Parameters
@@ -227,6 +227,9 @@ def sides_of(fit: SafetyFit, benchmarks: Sequence[str]) -> dict[str, Side]:
     fit : SafetyFit
     benchmarks : sequence of str
         Among `fit.benchmarks`.
+    without : mapping of str to str, optional
+        By benchmark, a model whose score on it is left out. Capability stays that of the fit; the sources of
+        randomness are those of the draws with it.
     """
     table, spec = fit.capability.table, fit.capability.spec
     plan, every = spec.paired, fit.capability.theta
@@ -234,6 +237,8 @@ def sides_of(fit: SafetyFit, benchmarks: Sequence[str]) -> dict[str, Side]:
         return {}
     chosen = np.linspace(0, len(every) - 1, min(plan.capability_draws, len(every))).round().astype(np.int64)
     theta, values, noise = every[chosen], table.matrix(benchmarks), noise_of(table, list(benchmarks), spec)
+    for name, model in (without or {}).items():
+        values[table.scores.index.get_loc(model), list(benchmarks).index(name)] = np.nan
     label = fit.capability.model_class
     rngs = [np.random.default_rng(seed_for(fit.capability.seed, "paired", label, name)) for name in benchmarks]
     found = cut_posterior(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from safetystats.reporting import report_classes, spec_text
+from safetystats.reporting import report_classes, report_influence, spec_text
 from safetystats.reporting.results_classes import pairs_of
 from safetystats.reporting.text import ANY_LENGTH, escape
 from safetystats.summaries.analysis import Analysis
@@ -66,6 +66,8 @@ def class_context(analysis: Analysis, names: Names, models: Names) -> dict[str, 
         "invariance_loadings_table": report_classes.invariance_loadings_table(analysis, names),
         "overlap_table": report_classes.overlap_table(analysis),
         "mixed_tables": report_classes.mixed_tables(analysis, names),
+        "influence_table": report_influence.influence_table(analysis, names, models),
+        "difference_influence_tables": report_influence.difference_influence_tables(analysis, names, models),
         "crossed_table": report_classes.crossed_table(analysis),
         "progress_table": report_classes.progress_table(analysis, models),
         "shifts_table": report_classes.shifts_table(analysis, models),

@@ -11,6 +11,7 @@ from scipy import stats
 from safetystats.reporting.results_checks import Value, mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.crossed_tables import ALL
+from safetystats.summaries.influence import UNITS as REMOVED
 from safetystats.summaries.invariance import UNITS
 
 SMALL_P = 0.05
@@ -37,6 +38,14 @@ KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("estimate", "std_error", "lower", "upper", "p_value", "p_adjusted", "p_holm", "estimate_imputed",
          "lower_imputed", "upper_imputed", "status"),
     ),
+    "class_influence": (
+        ("group", "unit", "benchmark", "term"),
+        ("label", "estimate", "estimate_without", "p_value", "p_without", "dfbetas", "n_sign", "n_side", "changed_by"),
+    ),
+    "difference_influence": (
+        ("class_a", "class_b", "benchmark", "end"),
+        ("label", "delta_without", "lower_without", "upper_without", "change", "crosses", "r_label", "r_without"),
+    ),
     "invariance": (
         ("unit", "invariance"),
         ("elpd", "elpd_error", "freer", "difference", "difference_error", "n_units", "n_refitted", "n_doubtful",
@@ -59,6 +68,8 @@ def class_results(analysis: Analysis) -> dict[str, Value]:
         **_bootstrap(tables["class_differences"]),
         **_differences(analysis),
         **_mixed(tables["mixed_effects"], tables["mixed_fits"], analysis.plan.mixed.groups),
+        **_influence(tables["class_influence"], analysis.plan.mixed.groups),
+        **_difference_influence(tables["difference_influence"]),
         **_reach(tables["capability_overlap"], tables["marginal_means"], analysis.plan.mixed.groups[0]),
         **_invariance(tables["invariance"], tables["invariance_loadings"]),
         **_crossed(tables["crossed_effects"], analysis.plan.table.classes),
@@ -204,6 +215,52 @@ def _tests(rows: pd.DataFrame, end: str) -> dict[str, Value]:
     if len(imputed):
         found[f"imputed_largest_of.{end}"] = str(imputed.loc[moved.abs().idxmax(), "benchmark"])
         found[f"imputed_largest.{end}"] = float(moved[moved.abs().idxmax()])
+    return found
+
+
+def _influence(frame: pd.DataFrame, groups: Sequence[str]) -> dict[str, Value]:
+    """How many tests change sides when one unit is left out, and which unit moves most estimates."""
+    found: dict[str, Value] = {}
+    for group in groups:
+        for kind in KINDS:
+            for unit in REMOVED:
+                own = frame[(frame["group"] == group) & (frame["unit"] == unit)]
+                own = of_kind(own, kind)
+                small, changed = own["p_value"].astype(float) < SMALL_P, own["n_side"].astype(float) > 0
+                end = f"{group}.{kind}.{unit}"
+                found |= {
+                    f"influence.{end}": len(own),
+                    f"influence_small.{end}": int(small.sum()),
+                    f"influence_lost.{end}": int((small & changed).sum()),
+                    f"influence_gained.{end}": int((~small & changed).sum()),
+                    f"influence_sign.{end}": int((small & (own["n_sign"].astype(float) > 0)).sum()),
+                }
+                if len(own):
+                    counts = own["label"].value_counts()
+                    found |= {
+                        f"influence_most_of.{end}": str(counts.index[0]),
+                        f"influence_most.{end}": int(counts.iloc[0]),
+                    }
+    return found
+
+
+def _difference_influence(frame: pd.DataFrame) -> dict[str, Value]:
+    """How many differences of correlations change when one score is left out, and which changes most."""
+    found: dict[str, Value] = {}
+    for first, second, part in pairs_of(frame):
+        end = f"{first}.{second}"
+        part = part.reset_index(drop=True)
+        moved = (part["delta_without"] - part["delta"]).astype(float)
+        place = int(moved.abs().to_numpy().argmax())
+        off = part["benchmark"][clear(part)].unique()
+        crossed = part["benchmark"][part["crosses"].astype(bool)].unique()
+        found |= {
+            f"difference_lost.{end}": len(set(crossed) & set(off)),
+            f"difference_gained.{end}": len(set(crossed) - set(off)),
+            f"difference_moved_of.{end}": str(part.loc[place, "benchmark"]),
+            f"difference_moved_by.{end}": str(part.loc[place, "label"]),
+            f"difference_moved.{end}": float(part.loc[place, "delta_without"]),
+        }
     return found
 
 

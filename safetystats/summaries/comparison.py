@@ -23,17 +23,20 @@ from safetystats.summaries.class_contrasts import closed_differences, difference
 from safetystats.summaries.crossed_tables import crossed_effects, differential_progress, lineage_shifts
 from safetystats.summaries.gates import Check, Outcome, convergence_checks
 from safetystats.summaries.glossary import TABLES, conform
+from safetystats.summaries.influence import class_influence, difference_influence
 from safetystats.summaries.invariance import check_invariance, common_scores, pooled_table
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.talk import Talk
 from safetystats.tables.prepare import standardise, transform
 from safetystats.tables.table import ScoreTable
 
-MIXED: tuple[str, ...] = ("mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap")
+MIXED: tuple[str, ...] = (
+    "mixed_effects", "mixed_fits", "mixed_contrasts", "marginal_means", "capability_overlap", "class_influence",
+)  # fmt: skip
 """Tables of the mixed models."""
 NAMES: tuple[str, ...] = (
-    "posterior_differences", "common_capability", "invariance", "invariance_loadings", *MIXED, "crossed_effects",
-    "differential_progress", "lineage_shifts",
+    "posterior_differences", "difference_influence", "common_capability", "invariance", "invariance_loadings", *MIXED,
+    "crossed_effects", "differential_progress", "lineage_shifts",
 )  # fmt: skip
 """Tables of the comparison."""
 IN_COMMON_FIT = "fit of capability on one scale for all classes"
@@ -109,6 +112,10 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
     closed = closed_differences(plan.table, plan.score, level, seed)
     tables["posterior_differences"] = posterior_differences(safety, closed, plan.factor, level, study.rope)
     checks += difference_checks(tables["posterior_differences"], plan.factor.gates)
+    tables["difference_influence"] = conform(
+        "difference_influence",
+        difference_influence(safety, tables["posterior_differences"], plan.table, plan.factor, plan.score, level),
+    )
 
     scale, common, notes = common_scale(plan, store, told)
     checks += notes
@@ -124,7 +131,6 @@ def compare_classes(plan: Plan, safety: Mapping[str, SafetyFit], store: FitStore
             tables["invariance"] = conform("invariance", found.invariance)
             tables["invariance_loadings"] = conform("invariance_loadings", found.loadings)
             checks += found.checks
-            facts["invariance"] = found.sentence
         else:
             checks.append(_note("invariance", "not_run", "the study does not compare models of invariance"))
             checks += convergence_checks(
@@ -209,7 +215,8 @@ def mixed_comparison(plan: Plan, scale: Scale, told: Talk) -> tuple[dict[str, pd
         )
         for row in found.diagnostics.to_dict("records")
     ]  # fmt: skip
-    frames = (found.effects, found.fits, found.contrasts, found.marginal_means, found.overlap)
+    influence = class_influence(found.comparisons, plan.aligned, scale.capability)
+    frames = (found.effects, found.fits, found.contrasts, found.marginal_means, found.overlap, influence)
     return {name: conform(name, frame) for name, frame in zip(MIXED, frames, strict=True)}, checks
 
 

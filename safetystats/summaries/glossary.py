@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from safetystats.summaries.glossary_influence import INFLUENCE_GLOSSARY, INFLUENCE_TABLES
+
 TABLES: dict[str, tuple[str, ...]] = {
     "capability_scores": ("model_class", "model", "family", "method", "score", "lower", "upper", "level"),
     "capability_loadings": ("model_class", "benchmark", "method", "loading", "lower", "upper", "level", "icc"),
@@ -44,6 +46,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "capability_overlap": (
         "benchmark", "area", "class_a", "class_b", "n_a", "n_b", "share_a", "share_b", "lower", "upper",
     ),
+    "class_influence": INFLUENCE_TABLES["class_influence"],
     "posterior_differences": (
         "benchmark", "area", "class_a", "class_b", "n_a", "n_b", "n_pairs", "rho_a", "rho_b", "delta", "sd", "lower",
         "upper", "level", "p_positive", "p_equivalent", "unpaired_delta", "unpaired_sd", "unpaired_lower",
@@ -51,6 +54,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "effective", "bootstrap_delta", "bootstrap_lower", "bootstrap_upper", "bootstrap_p_positive", "r_a", "r_b",
         "r_lower", "r_upper", "error_correlation", "statistic", "p_value", "p_adjusted",
     ),
+    "difference_influence": INFLUENCE_TABLES["difference_influence"],
     "common_capability": ("model_class", "model", "family", "lineage", "score", "lower", "upper", "level"),
     "invariance": (
         "unit", "invariance", "elpd", "elpd_error", "p_loo", "freer", "difference", "difference_error", "n_units",
@@ -349,7 +353,7 @@ GLOSSARY: dict[str, str] = {
     "differential_progress.capability": "capability of the model, in sd over all models",
     "invariance.difference": "elpd less that of the next freer model",
     "invariance.pareto_k": "largest shape of the tail of the leave-one-out weights",
-    "invariance.verdict": "holds, not distinguishable, fails, or withheld because a gate failed",
+    "invariance.verdict": "holds, not distinguishable, fails, or withheld (a gate failed, or loadings are unequal)",
     "invariance_loadings.delta": "value in class_a less that in class_b, posterior mean",
     "invariance_loadings.p_positive": "posterior probability that the difference is above zero",
     "lineage_shifts.class_a": "class that the shift starts from",
@@ -360,6 +364,7 @@ GLOSSARY: dict[str, str] = {
     "posterior_differences.p_value": "two-sided p-value of Steiger's test",
     "posterior_differences.pareto_k": "shape of the tail of the weights that put the pairing in",
     "posterior_differences.sd": "posterior sd of the difference",
+    **INFLUENCE_GLOSSARY,
 }
 
 

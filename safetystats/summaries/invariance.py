@@ -27,6 +27,8 @@ MOST_DRAWS = 2000
 """Draws used for leave-one-out: their Monte Carlo error is far below what is told apart."""
 STEPS: tuple[tuple[Level, Level, str], ...] = (("metric", "configural", "loading"), ("scalar", "metric", "intercept"))
 """Each restricted model, the next freer one, and the parameter that it holds equal."""
+REFUSED: tuple[InvarianceVerdict, ...] = ("fails", "withheld")
+"""Verdicts on one step that leave none on the next: it holds equal what the last one did, and more."""
 
 INVARIANCE_COLUMNS: tuple[str, ...] = (
     "unit", "invariance", "elpd", "elpd_error", "p_loo", "freer", "difference", "difference_error", "n_units",
@@ -56,8 +58,6 @@ class Invariance:
         Columns `SCORE_COLUMNS`, one row per model: capability on the common scale.
     checks : tuple of Check
         Gates of the three fits, and Pareto k of leave-one-out.
-    sentence : str
-        What leave-one-lineage-out says, in words.
     """
 
     fits: Mapping[Level, GroupFit]
@@ -65,7 +65,6 @@ class Invariance:
     loadings: pd.DataFrame
     scores: pd.DataFrame
     checks: tuple[Check, ...]
-    sentence: str
 
 
 def pooled_table(aligned: ScoreTable, factor: FactorSpec) -> ScoreTable:
@@ -110,15 +109,12 @@ def check_invariance(
         for unit in UNITS
     }
     loadings = loading_differences(fits["configural"], level)
-    compared = invariance_table(fits, found, loadings)
-    last = compared[compared["unit"] == "lineage"]
     return Invariance(
         fits=fits,
-        invariance=compared,
+        invariance=invariance_table(fits, found, loadings),
         loadings=loadings,
         scores=common_scores(fits["scalar"], level),
         checks=tuple(invariance_checks(fits, found)),
-        sentence=" ".join(last["sentence"][last["sentence"] != ""]),
     )
 
 
@@ -141,6 +137,10 @@ def invariance_table(
 ) -> pd.DataFrame:
     """Return the comparison of the three models, columns `INVARIANCE_COLUMNS`.
 
+    The scalar model presupposes the metric one: with unequal loadings the difference of the intercepts depends on where
+    capability has its zero. Where metric invariance fails, or has no verdict, there is none on scalar invariance; the
+    difference in elpd stands there all the same.
+
     Parameters
     ----------
     fits : mapping of level to GroupFit
@@ -154,6 +154,7 @@ def invariance_table(
     freer_of = {name: (freer, parameter) for name, freer, parameter in STEPS}
     rows = []
     for unit, results in found.items():
+        earlier: InvarianceVerdict = "reference"
         for name, result in results.items():
             row: dict[str, str | float | int] = {
                 "unit": unit, "invariance": name, "elpd": result.total, "elpd_error": result.standard_error,
@@ -166,13 +167,16 @@ def invariance_table(
                 freer, parameter = freer_of[name]
                 pointwise = result.elpd - results[freer].elpd
                 difference, error = float(pointwise.sum()), standard_error(pointwise, result.families)
-                sound = passed[name] and passed[freer]
+                sound = passed[name] and passed[freer] and earlier not in REFUSED
                 verdict = verdict_of_difference(difference, error, rule) if sound else "withheld"
                 doubtful = len({*result.doubtful, *results[freer].doubtful})
                 row |= {
                     "freer": freer, "difference": difference, "difference_error": error, "verdict": verdict,
-                    "sentence": _sentence(name, parameter, verdict, difference, error, unit, doubtful, loadings),
+                    "sentence": _sentence(
+                        name, parameter, verdict, difference, error, unit, doubtful, loadings, earlier
+                    ),
                 }  # fmt: skip
+                earlier = verdict
             rows.append(row)
     return pd.DataFrame(rows, columns=list(INVARIANCE_COLUMNS))
 
@@ -273,9 +277,14 @@ def _sentence(
     unit: str,
     n_doubtful: int,
     loadings: pd.DataFrame,
+    earlier: InvarianceVerdict,
 ) -> str:
-    """Say what one comparison found."""
+    """Say what one comparison found; `earlier` is the verdict on the step before."""
     equal = f"{parameter}s equal over classes ({name} invariance)"
+    if verdict == "withheld" and earlier == "fails":
+        return f"No verdict on {equal}: it presupposes equal loadings, against which the data speak."
+    if verdict == "withheld" and earlier == "withheld":
+        return f"No verdict on {equal}: there is none on equal loadings, which it presupposes."
     if verdict == "withheld":
         return f"No verdict on {equal}: a fit did not pass the gates."
     size = f"elpd difference {number_text(difference, 1)}, standard error {number_text(error, 1)}, leaving out {unit}s"

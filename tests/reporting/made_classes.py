@@ -13,7 +13,6 @@ from safetystats.summaries.glossary import TABLES, conform
 
 FACTS: Mapping[str, str | int | float] = {
     "common_scale": "latent",
-    "invariance": "The data are compatible with loadings equal over classes. The data speak against equal intercepts.",
     "crossed_benchmarks": 12, "crossed_models": 67, "crossed_areas": 3, "crossed_lineages": 52, "crossed_cells": 700,
     "crossed_imputations": 1, "crossed.model_sd": 0.3, "crossed.model_area_sd": 0.2, "crossed.lineage_share": 0.6,
     "crossed.lineage_area_share": 0.4,
@@ -38,6 +37,7 @@ def made(
     """Return every table; `areas` by benchmark, `models` as in a `ScoreTable`."""
     frames = {
         "posterior_differences": posterior_differences(classes, areas),
+        "difference_influence": difference_influence(classes, areas, models),
         "common_capability": pd.DataFrame(columns=list(TABLES["common_capability"])),
         "invariance": invariance(),
         "invariance_loadings": invariance_loadings(classes, capability),
@@ -46,6 +46,7 @@ def made(
         "mixed_contrasts": pd.DataFrame(columns=list(TABLES["mixed_contrasts"])),
         "marginal_means": marginal_means(classes, areas),
         "capability_overlap": capability_overlap(classes, areas),
+        "class_influence": class_influence(classes, areas, models),
         "crossed_effects": crossed_effects(classes, areas),
         "differential_progress": differential_progress(areas, models),
         "lineage_shifts": lineage_shifts(classes, areas, models),
@@ -133,6 +134,46 @@ def mixed_effects(classes: Sequence[str], areas: Mapping[str, str]) -> pd.DataFr
                              "status": status}
                 )  # fmt: skip
     return pd.DataFrame(rows, columns=list(TABLES["mixed_effects"]))
+
+
+def class_influence(classes: Sequence[str], areas: Mapping[str, str], models: pd.DataFrame) -> pd.DataFrame:
+    """Without the first model (or lineage) the class effect of the first benchmark is gone, and changes its sign."""
+    rows = []
+    for group in GROUPS:
+        for unit, labels in (("model", [str(m) for m in models.index]), ("lineage", list(models["lineage"].unique()))):
+            for place, (name, area) in enumerate(areas.items()):
+                for label in classes[1:]:
+                    for term in (f"class[{label}]", f"capability:class[{label}]"):
+                        gone = place == 0 and term.startswith("class[") and group == "lineage"
+                        rows.append(
+                            {"benchmark": name, "area": area, "group": group, "term": term, "unit": unit,
+                             "n_units": len(labels), "n_refused": 0, "estimate": 0.5, "p_value": 0.001 if gone else 0.2,
+                             "label": str(labels[0]), "estimate_without": -0.125 if gone else 0.375,
+                             "std_error_without": 0.25, "p_without": 0.6 if gone else 0.3,
+                             "dfbetas": 2.5 if gone else 0.5, "estimate_least": -0.125, "estimate_most": 0.75,
+                             "n_sign": int(gone), "n_side": int(gone), "changed_by": str(labels[0]) if gone else ""}
+                        )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(TABLES["class_influence"]))
+
+
+def difference_influence(classes: Sequence[str], areas: Mapping[str, str], models: pd.DataFrame) -> pd.DataFrame:
+    """Without one model of the later class the first difference of every pair is 0.25 and takes zero in."""
+    rows = []
+    for first, second in pairs(classes):
+        label = str(models.index[models["model_class"] == first][0])
+        for place, (name, area) in enumerate(areas.items()):
+            for end in ("lowest", "highest"):
+                delta, gone = (0.5 if place == 0 else 0.0), place == 0 and end == "lowest"
+                without = delta - 0.25 if end == "lowest" else delta + 0.125
+                rows.append(
+                    {"benchmark": name, "area": area, "class_a": first, "class_b": second, "end": end, "label": label,
+                     "model_class": first, "n_units": 67, "delta": delta, "lower": delta - 0.4, "upper": delta + 0.4,
+                     "delta_without": without, "lower_without": without - 0.4, "upper_without": without + 0.4,
+                     "level": 0.95, "p_positive_without": 0.9, "change": (without - delta) / 0.2, "crosses": gone,
+                     "pareto_k": 0.3, "effective": 900.0, "r_delta": delta, "r_label": label,
+                     "r_without": without}
+                )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(TABLES["difference_influence"]))
 
 
 def mixed_fits(areas: Mapping[str, str]) -> pd.DataFrame:

@@ -124,6 +124,19 @@ def test_progress_and_shifts_are_those_of_all_areas(checked: Analysis) -> None:
     assert (results["unexplained_above.base.chat"], results["unexplained_below.base.chat"]) == (1, 0)
 
 
+def test_what_single_models_decide_is_counted(checked: Analysis) -> None:
+    results = collect_results(checked)
+    for unit in ("model", "lineage"):
+        end = f"lineage.class.{unit}"
+        assert (results[f"influence_small.{end}"], results[f"influence_lost.{end}"]) == (1, 1)
+        assert (results[f"influence_sign.{end}"], results[f"influence_gained.{end}"]) == (1, 0)
+        assert results[f"influence_lost.family.class.{unit}"] == 0
+    assert results["influence_most.lineage.interaction.model"] == results["influence.lineage.interaction.model"] == 12
+    assert results["influence_most_of.lineage.class.model"] == checked.plan.table.models.index[0]
+    assert (results["difference_lost.chat.base"], results["difference_gained.chat.base"]) == (1, 0)
+    assert results["difference_moved.chat.base"] == pytest.approx(0.25)
+
+
 # --- text ---
 
 
@@ -186,6 +199,32 @@ def test_a_closed_form_scale_is_told_with_its_reason(checked: Analysis) -> None:
     assert "closed-form score over all classes together, the mean of the capability benchmarks" in text["common-scale"]
     assert "expected 3 benchmarks, got 2" in text["common-scale"]
     assert "No factor model of all classes together was used." in text["methods-classes"]
+
+
+def test_rows_that_rest_on_one_model_are_shown_and_no_others(checked: Analysis) -> None:
+    text = {key: plain(part) for key, part in render(checked).items()}
+    assert (
+        "Of 1 class effect with an unadjusted chi-square p-value below 0.05, 1 has a larger one without some model and "
+        "1 without some lineage; 1 and 1 change sign."
+    ) in text["mixed"]
+    assert "Of 0 interactions with an unadjusted chi-square" in text["mixed"]
+    assert text["mixed"].count("| −0.12 | 0.600 | 2.5 |") == 2
+    differences = text["class-differences"]
+    assert "Of 1 interval without zero, 1 takes zero in; of the others 0 leave it out." in differences
+    assert differences.count("| 0.25 [−0.15, 0.65] |") == 1
+    quiet = {name: checked.tables[name].copy() for name in ("class_influence", "difference_influence")}
+    quiet["class_influence"]["n_side"] = 0
+    quiet["difference_influence"]["crosses"] = False
+    text = {key: plain(part) for key, part in render(with_tables(checked, **quiet)).items()}
+    assert "DFBETAS" not in text["mixed"]
+    assert "of the others 0 leave it out" in text["class-differences"]
+
+
+def test_intercepts_without_a_verdict_say_that_loadings_are_the_reason(checked: Analysis) -> None:
+    text = render(with_tables(checked, invariance=invariance("fails", "withheld")))["common-scale"]
+    assert "no verdict, because equal intercepts presuppose equal loadings" in text
+    assert "against one scale, already in the loadings" in text
+    assert "a fit missed a limit" not in text
 
 
 def test_weights_beyond_a_limit_and_missing_pairs_are_told(checked: Analysis) -> None:

@@ -138,6 +138,23 @@ def test_a_failing_comparison_names_the_benchmark_and_a_withheld_one_nothing() -
     held = invariance_table({**own, "metric": bad}, results(-1.0), loadings)
     assert list(held["verdict"]) == ["reference", "withheld", "withheld"] * 2
     assert "did not pass the gates" in held.iloc[1]["sentence"]
+    assert "there is none on equal loadings" in held.iloc[2]["sentence"]
+
+
+@pytest.mark.parametrize("scalar", [-1.0, 0.0])
+def test_unequal_loadings_leave_no_verdict_on_intercepts(scalar: float) -> None:
+    own, found = fits(), results(scalar)
+    found["model"]["configural"] = left(found["model"]["metric"].elpd + 1.0, "model")
+    table = invariance_table(own, found, loading_differences(own["configural"], 0.95)).set_index(["unit", "invariance"])
+    assert table.loc[("model", "metric"), "verdict"] == "fails"
+    refused = table.loc[("model", "scalar")]
+    assert refused["verdict"] == "withheld"
+    assert refused["sentence"] == (
+        "No verdict on intercepts equal over classes (scalar invariance): it presupposes equal loadings, against which "
+        "the data speak."
+    )
+    assert refused["difference"] == pytest.approx(table.loc[("lineage", "scalar"), "difference"], abs=3.0)
+    assert table.loc[("lineage", "scalar"), "verdict"] == ("fails" if scalar else "holds")
 
 
 def test_doubtful_units_are_counted_and_reported() -> None:
@@ -184,7 +201,7 @@ def test_simulated_classes_get_the_verdict_they_should(
     found = check_invariance(table, default_spec(), quick_invariance(), 3, FitStore(root=tmp_path))
     rows = found.invariance.set_index(["unit", "invariance"])["verdict"]
     for name, allowed in verdicts.items():
-        assert rows["lineage", name] in allowed, found.sentence
+        assert rows["lineage", name] in allowed, list(found.invariance["sentence"])
     if shift:
         clear = found.loadings.query("scale == 'aligned' and parameter == 'intercept' and upper < 0")
         assert set(clear["benchmark"]) == set(changed_names(table))
