@@ -29,7 +29,7 @@ DOORS = {
     "pypandoc": {"reporting/writers.py"},
     "jinja2": {"reporting/document.py"},
     "pooch": {"tables/fetch.py"},
-    "typer": {"cli.py", "cli_shelf.py"},
+    "typer": {"cli.py", "cli_pages.py", "cli_shelf.py"},
     "rich": {"cli.py", "cli_shelf.py", "reporting/progress.py"},
     "tomllib": {"specs.py", "tables/load.py"},
 }

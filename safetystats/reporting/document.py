@@ -82,6 +82,27 @@ class Quoter:
         return escape(self.models[model])
 
 
+def render_prose(template: str, context: Mapping[str, object]) -> str:
+    """Fill a file of `reports/prose`; what it names and the context lacks is an error.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the file names something that does not exist.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(shelf_path("reports", "prose")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        comment_start_string="<!--",
+        comment_end_string="-->",
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(context)
+
+
 def render_document(analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]) -> str:
     """Return the report as Markdown in pandoc's dialect.
 
@@ -98,17 +119,7 @@ def render_document(analysis: Analysis, results: Mapping[str, Value], figures: M
     jinja2.UndefinedError
         If a prose file names something that does not exist.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shelf_path("reports", "prose")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        comment_start_string="<!--",
-        comment_end_string="-->",
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.md").render(_context(analysis, results, figures))
+    return render_prose("report.md", _context(analysis, results, figures))
 
 
 def summary_lines(analysis: Analysis, results: Results) -> list[str]:

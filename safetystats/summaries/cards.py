@@ -31,6 +31,8 @@ _CORRELATION = (
 _ENTRY = ("name", "role", "area", "headline", "metric", "direction", "unit", "lower", "upper", "chance", "n_items",
           "note")  # fmt: skip
 _SOURCE = ("title", "url", "date", "licence")
+_OF_ALL = ("mixed_scales", "one_source", "few_families", "missing_cells")
+"""Findings on the table as a whole, which say nothing of one benchmark that is not in the report."""
 _INTERVALS = ("bca", "family_bootstrap", "bayesian_bootstrap", "fisher")
 
 Card = Mapping[str, Any]
@@ -248,7 +250,10 @@ def _change(run: FinishedRun, benchmark: str, label: str, own: Mapping[str, Any]
 
 def _audit(frame: pd.DataFrame, benchmark: str) -> list[dict[str, Any]]:
     """Return the findings that name the benchmark, the gravest first as they stand."""
-    named = [f" {benchmark} " in f" {names} " for names in frame["benchmarks"]]
+    named = [
+        f" {benchmark} " in f" {names} " and check not in _OF_ALL
+        for names, check in zip(frame["benchmarks"], frame["check"], strict=True)
+    ]
     return [
         {name: str(row[name]) for name in ("severity", "check", "model_class", "message", "remedy")}
         for row in frame[named].to_dict("records")
