@@ -1,4 +1,4 @@
-"""Pages made from a finished run, from the command line: cards. Nothing here samples."""
+"""Pages made from a finished run, from the command line, and the errata of published data. Nothing here samples."""
 
 from __future__ import annotations
 
@@ -51,6 +51,34 @@ def card(
     for written in write_cards(found, names, out or folder / "cards", wanted, index=every):
         for path in written.files:
             typer.echo(str(path))
+
+
+def errata(
+    table: Annotated[str, typer.Argument(metavar="[TABLE]", help="Only ren2024 has a page of errata.")] = "ren2024",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write; reports/out/errata unless given.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="F,F", help="Of html, md and csv, with commas.")
+    ] = "html,md,csv",
+    as_json: JsonOption = False,
+) -> None:
+    """Write what appears to be wrong in the printed numbers of Ren et al. (2024), with the recomputed ones."""
+    if table != "ren2024":
+        _refuse("errata", "ren2024, the only table with a page of errata", table, "Leave the name out.")
+    from safetystats.reporting.errata import FORMATS, write_errata
+    from safetystats.summaries.errata import find_errata, published_numbers
+    from safetystats.tables.ren2024 import load_ren2024
+
+    wanted = _chosen(formats, FORMATS)
+    scores = load_ren2024()
+    found = find_errata(scores, published_numbers())
+    if as_json:
+        rows = json.loads(found.rows.to_json(orient="records", force_ascii=False, double_precision=15))
+        typer.echo(json.dumps({"facts": dict(found.facts), "rows": rows}, ensure_ascii=False, allow_nan=False))
+        return
+    for path in write_errata(found, scores, out or Path("reports", "out", "errata"), wanted):
+        typer.echo(str(path))
 
 
 def _chosen(given: str, known: Sequence[str]) -> tuple[str, ...]:
