@@ -144,8 +144,8 @@
 
   // Capability against safety, one benchmark at a time.
 
-  function ticks(low, high) {
-    var rough = (high - low) / 5 || 1, power = Math.pow(10, Math.floor(Math.log10(rough)));
+  function ticks(low, high, wanted) {
+    var rough = (high - low) / wanted || 1, power = Math.pow(10, Math.floor(Math.log10(rough)));
     var step = [1, 2, 5, 10].map(function (k) { return k * power; }).filter(function (k) { return k >= rough; })[0];
     var found = [];
     for (var k = Math.ceil(low / step); k * step <= high + 1e-9; k += 1) { found.push(k * step); }
@@ -175,10 +175,11 @@
         here[k].setAttribute(key, look.getPropertyValue(key));
       });
     });
-    var back = draw("rect", { width: "720", height: "470", fill: getComputedStyle(document.body).backgroundColor });
+    var across = picture.viewBox.baseVal.width, down = picture.viewBox.baseVal.height;
+    var back = draw("rect", { width: across, height: down, fill: getComputedStyle(document.body).backgroundColor });
     copy.insertBefore(back, copy.firstChild);
-    copy.setAttribute("width", "720");
-    copy.setAttribute("height", "470");
+    copy.setAttribute("width", across);
+    copy.setAttribute("height", down);
     return new XMLSerializer().serializeToString(copy);
   }
 
@@ -201,7 +202,7 @@
       controls.appendChild(second);
     }
     box.appendChild(controls);
-    var picture = draw("svg", { viewBox: "0 0 " + width + " " + height, role: "group", "aria-roledescription": "scatter plot" });
+    var picture = draw("svg", { role: "group", "aria-roledescription": "scatter plot" });
     box.appendChild(picture);
     var tip = make("p", { "class": "tip", role: "status" });
     box.appendChild(tip);
@@ -264,6 +265,9 @@
 
     function redraw() {
       var all = points();
+      width = Math.max(340, Math.min(720, box.clientWidth || 720));
+      height = width < 520 ? 380 : 470;
+      picture.setAttribute("viewBox", "0 0 " + width + " " + height);
       picture.textContent = "";
       floating.hidden = true;
       tip.textContent = "Point at a model, or move between models with the arrow keys.";
@@ -274,7 +278,7 @@
       function px(x) { return left + (x - spanX[0]) / (spanX[1] - spanX[0]) * (width - left - right); }
       function py(y) { return height - bottom - (y - spanY[0]) / (spanY[1] - spanY[0]) * (height - top - bottom); }
       function held(x) { return Math.min(Math.max(px(x), left), width - right); }
-      var tx = ticks(spanX[0], spanX[1]), ty = ticks(spanY[0], spanY[1]);
+      var tx = ticks(spanX[0], spanX[1], width / 110), ty = ticks(spanY[0], spanY[1], 6);
       tx.at.forEach(function (x) {
         picture.appendChild(draw("line", { "class": "grid", x1: px(x), x2: px(x), y1: top, y2: height - bottom }));
         picture.appendChild(draw("text", { x: px(x), y: height - bottom + 18, "text-anchor": "middle" }, x.toFixed(tx.digits).replace("-", MINUS)));
@@ -358,6 +362,10 @@
 
     choice.addEventListener("change", redraw);
     arrows.addEventListener("change", redraw);
+    var before = window.innerWidth;
+    window.addEventListener("resize", function () {
+      if (window.innerWidth !== before) { before = window.innerWidth; redraw(); }
+    });
     var beside = document.getElementById("fig-forest"), main = document.querySelector("main");
     if (beside) { beside.parentNode.insertBefore(box, beside.nextSibling); } else { main.appendChild(box); }
     redraw();

@@ -49,7 +49,7 @@ class CardFiles:
 def card_stem(benchmark: str) -> str:
     """Return a file stem for any benchmark: its identifier, or, where that is no plain name, one with a digest."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark).strip("-.")[:_LONGEST_STEM]
-    if plain == benchmark and plain.lower() != "index":
+    if plain and plain == benchmark and plain.lower() != "index":
         return plain
     return f"{plain or 'benchmark'}-{hashlib.sha256(benchmark.encode('utf-8')).hexdigest()[:8]}"
 

@@ -77,7 +77,7 @@ def models_needed(
     if smallest >= 1 or chance(smallest) < probability:
         return math.inf
     scale = optimize.brentq(lambda s: chance(s) - probability, smallest, 1.0, xtol=1e-6)
-    return math.ceil(n / scale**2)
+    return float(math.ceil(n / float(scale) ** 2))
 
 
 def card_names(run: FinishedRun) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ def _compute(
         rows.append(_row("compute", printed, "correlation with training compute", n, with_two, in_file))
     stated = published.loc[published["quantity"] == "models_with_compute", "value"].iloc[0]
     worst = int(np.argmax(_misses(rows, "alternative")))
-    return rows, {
+    facts: dict[str, Fact] = {
         "compute.numbers": len(rows),
         "compute.models": len(flop),
         "compute.stated": int(stated),
@@ -241,7 +241,8 @@ def _compute(
         "compute.worst_file": float(str(rows[worst]["alternative"])),
         "compute.score_file": _percent(flop, score)[0],
         "compute.score_with_two": _percent(filled, score)[0],
-    } | {f"compute.model.{place}": str(part.models.index[gap]) for place, gap in enumerate(gaps)}
+    }
+    return rows, facts | {f"compute.model.{place}": str(part.models.index[gap]) for place, gap in enumerate(gaps)}
 
 
 def _copies(table: ScoreTable) -> tuple[list[dict[str, object]], dict[str, Fact]]:
