@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +21,10 @@ PATIENCE = 60.0
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium, from `SAFETYSTATS_TEST_BROWSER` or the path."""
+    """Return a Chromium: `SAFETYSTATS_TEST_BROWSER`, or what is on the path; None for "none"."""
     given = os.environ.get("SAFETYSTATS_TEST_BROWSER")
+    if given == "none":
+        return None
     return given or next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -32,25 +35,21 @@ class Page:
         command_read, self._write = os.pipe()
         self._read, answer_write = os.pipe()
 
-        def wire() -> None:
-            # Copies first: a pipe may itself have the number 3 or 4.
-            reading, writing = (
-                fcntl.fcntl(command_read, fcntl.F_DUPFD, 10),
-                fcntl.fcntl(answer_write, fcntl.F_DUPFD, 10),
-            )
-            os.dup2(reading, 3)
-            os.dup2(writing, 4)
-
+        # The browser wants its pipes at 3 and 4. A process between does that: a hook before exec would fork this one,
+        # threads and all. Copies with high numbers first, since a pipe may itself have the number 3 or 4.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (command_read, answer_write)]
+        wire = "import os, sys; os.dup2({}, 3); os.dup2({}, 4); os.execv(sys.argv[1], sys.argv[1:])".format(*ends)
         self._process = subprocess.Popen(
             [
-                browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
+                sys.executable, "-c", wire, browser, "--headless=new", "--no-sandbox", "--disable-gpu",
+                "--no-first-run", "--hide-scrollbars", "--disable-background-networking", "--disable-component-update",
+                "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--remote-debugging-pipe",
+                "about:blank",
             ],
-            preexec_fn=wire, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(command_read)
-        os.close(answer_write)
+        for end in (command_read, answer_write, *ends):
+            os.close(end)
         self._buffer, self._next, self._session = b"", 0, ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
