@@ -45,6 +45,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(fits_app, name="fits")
 app.command()(cli_pages.card)
 app.command()(cli_pages.errata)
+app.command()(cli_pages.barg)
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study by name, or the path of a study file that ends in .toml.")

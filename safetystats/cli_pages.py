@@ -53,6 +53,33 @@ def card(
             typer.echo(str(path))
 
 
+def barg(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print where a report answers the Bayesian Analysis Reporting Guidelines (Kruschke 2021), and what is left."""
+    from safetystats.reporting.barg import WORDS, barg_audit
+    from safetystats.reporting.output import plain
+    from safetystats.summaries.finished import find_run, read_run
+
+    found = read_run(find_run(run))
+    audit = barg_audit(found.results, found.study, found.classes)
+    if as_json:
+        typer.echo(audit.to_json(orient="records", force_ascii=False))
+        return
+    step = ""
+    for row in audit.to_dict("records"):
+        if row["step"] != step:
+            step = str(row["step"])
+            typer.echo(step)
+        typer.echo(
+            f"  {row['letter'] or '-'}  {WORDS[str(row['status'])]:16}  {row['asks']} {plain(str(row['answer']))}"
+        )
+    left = [f"{n} {WORDS[str(status)]}" for status, n in audit["status"].value_counts(sort=False).items()]
+    console = talk_console()
+    console.print("; ".join(left), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        "Items are paraphrased; only those with a letter were compared with the article's table.", markup=False
+    )
+
+
 def errata(
     table: Annotated[str, typer.Argument(metavar="[TABLE]", help="Only ren2024 has a page of errata.")] = "ren2024",
     out: Annotated[

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from safetystats.reporting.document import Quoter, render_prose
 from safetystats.reporting.output import csv_text
+from safetystats.reporting.prose import Quoter, render_prose
 from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
 from safetystats.reporting.writers import to_github, to_html
 from safetystats.shelf import write_atomic

@@ -125,7 +125,7 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     return Written(
         folder=folder,
         report=folder / "report.html",
-        summary=tuple(_plain(line) for line in summary_lines(analysis, results)),
+        summary=tuple(plain(line) for line in summary_lines(analysis, results)),
         gates_passed=analysis.gates_passed,
     )
 
@@ -178,7 +178,7 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
     }
 
 
-def _plain(markdown: str) -> str:
+def plain(markdown: str) -> str:
     """Take the escapes out of one of our own lines."""
     out, skip = [], False
     for ch in markdown:
