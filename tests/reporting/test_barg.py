@@ -29,9 +29,10 @@ def made_results(**changes: float) -> dict[str, Any]:
     for label in ("base", "chat"):
         found |= {
             f"predictive.{label}.prior": 10, f"predictive_unusual.{label}.prior": 4,
-            f"predictive.{label}.posterior": 10, f"predictive_unusual.{label}.posterior": 5, f"power.{label}": 20, f"power_flagged.{label}": 8,
-            f"alternatives.{label}": 12, f"alternatives_changed.{label}": 3, f"alternatives_safety.{label}": 12,
-            f"verdicts_differ.{label}": 1, f"benchmarks.{label}.cut": 12, f"verdicts.{label}.cut.withheld": 0,
+            f"predictive.{label}.posterior": 10, f"predictive_unusual.{label}.posterior": 5,
+            f"power.{label}": 20, f"power_flagged.{label}": 8, f"alternatives.{label}": 12,
+            f"alternatives_changed.{label}": 3, f"alternatives_safety.{label}": 12, f"verdicts_differ.{label}": 1,
+            f"benchmarks.{label}.cut": 12, f"verdicts.{label}.cut.withheld": 0,
         }  # fmt: skip
     return found | changes
 
