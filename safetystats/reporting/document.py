@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-import jinja2
-
-from safetystats.reporting import classes_text, report_checks, report_tables, spec_text
+from safetystats.reporting import barg, classes_text, report_checks, report_tables, spec_text
+from safetystats.reporting.prose import Quoter, render_prose
 from safetystats.reporting.results import Results, Value
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
-from safetystats.shelf import shelf_path
 from safetystats.summaries import numbers
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
@@ -37,51 +35,6 @@ class FigureText:
     alt: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Quoter:
-    """Turns keys of the results into text; the only way a number gets into a sentence."""
-
-    results: Results
-    names: Mapping[str, str]
-    models: Mapping[str, str]
-
-    def number(self, key: str) -> int | float:
-        """Return the number itself, for conditions."""
-        value = self.results[key]
-        if isinstance(value, str):
-            raise TypeError(f"{key} is text")
-        return value
-
-    def text(self, key: str) -> str:
-        """Return a result that is text."""
-        return str(self.results[key])
-
-    def num(self, key: str, digits: int = 2) -> str:
-        """Return a number with decimals."""
-        return numbers.number_text(float(self.number(key)), digits)
-
-    def pct(self, key: str, digits: int = 0) -> str:
-        """Return a share as a percentage."""
-        return numbers.percent_text(float(self.number(key)), digits)
-
-    def count(self, key: str, noun: str, plural: str | None = None) -> str:
-        """Return a count with its noun."""
-        return numbers.count_text(int(self.number(key)), noun, plural)
-
-    def est(self, stem: str, column: str) -> str:
-        """Return an estimate with its interval."""
-        value, lower, upper = (float(self.number(f"{stem}/{part}")) for part in (column, "lower", "upper"))
-        return numbers.estimate_text(value, lower, upper)
-
-    def name(self, benchmark: str) -> str:
-        """Return the escaped human name of a benchmark."""
-        return escape(self.names[benchmark])
-
-    def model(self, model: str) -> str:
-        """Return the escaped human name of a model."""
-        return escape(self.models[model])
-
-
 def render_document(analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]) -> str:
     """Return the report as Markdown in pandoc's dialect.
 
@@ -98,17 +51,7 @@ def render_document(analysis: Analysis, results: Mapping[str, Value], figures: M
     jinja2.UndefinedError
         If a prose file names something that does not exist.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shelf_path("reports", "prose")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        comment_start_string="<!--",
-        comment_end_string="-->",
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.md").render(_context(analysis, results, figures))
+    return render_prose("report.md", _context(analysis, results, figures))
 
 
 def summary_lines(analysis: Analysis, results: Results) -> list[str]:
@@ -260,6 +203,7 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "differences_figure": figure("class_differences"),
         "marginal_figure": figure("marginal_means"),
         "shifts_figure": figure("lineage_shifts"),
+        "barg": barg.barg_markdown(barg.barg_audit(results, plan.study, classes)),
         "scree_figure": figure("scree"),
         "shrinkage_figure": figure("shrinkage"),
     } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter) | classes_text.class_context(

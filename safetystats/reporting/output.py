@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from safetystats.reporting.document import FigureText, render_document, summary_lines
+from safetystats.reporting.page import page_data
 from safetystats.reporting.results import Value, collect_results
 from safetystats.reporting.text import labels_for
 from safetystats.reporting.writers import to_github, to_html
@@ -118,13 +119,13 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     with tempfile.TemporaryDirectory() as scratch:
         for drawing in drawn:
             write_atomic(Path(scratch) / "figures" / f"{drawing.name}.svg", drawing.svg)
-        page = to_html(markdown, title=plan.study.title, resources=Path(scratch))
+        page = to_html(markdown, title=plan.study.title, resources=Path(scratch), data=page_data(analysis))
     write_atomic(folder / "run.json", json_text(_run_record(analysis)))
     write_atomic(folder / "report.html", page)
     return Written(
         folder=folder,
         report=folder / "report.html",
-        summary=tuple(_plain(line) for line in summary_lines(analysis, results)),
+        summary=tuple(plain(line) for line in summary_lines(analysis, results)),
         gates_passed=analysis.gates_passed,
     )
 
@@ -177,7 +178,7 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
     }
 
 
-def _plain(markdown: str) -> str:
+def plain(markdown: str) -> str:
     """Take the escapes out of one of our own lines."""
     out, skip = [], False
     for ch in markdown:

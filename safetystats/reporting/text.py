@@ -19,6 +19,11 @@ def escape(text: str, longest: int = LONGEST_NAME) -> str:
     Control and format characters (line breaks, bidirectional overrides) become blanks or vanish, so that a name can
     neither open a block nor turn the text around it.
     """
+    return _SPECIAL.sub(r"\\\1", one_line(text, longest))
+
+
+def one_line(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return any text on one line without control and format characters, shortened if longer than `longest`."""
     clean = "".join(
         " " if ch in "\n\r\t\v\f\u2028\u2029" else ch
         for ch in text
@@ -26,7 +31,7 @@ def escape(text: str, longest: int = LONGEST_NAME) -> str:
     )
     if len(clean) > longest:
         clean = clean[: longest - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", " ".join(clean.split()))
+    return " ".join(clean.split())
 
 
 def table_markdown(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetystats.reporting.page import PageData, finish_page
 from safetystats.shelf import shelf_path
 
 _READER = "markdown-raw_html-raw_tex-raw_attribute-smart-example_lists-yaml_metadata_block"
 
 
-def to_html(markdown: str, *, title: str, resources: Path) -> str:
+def to_html(markdown: str, *, title: str, resources: Path, data: PageData | None = None) -> str:
     """Return one HTML page that loads nothing: style, script, figures and formulas are inside.
 
     Parameters
@@ -19,8 +20,10 @@ def to_html(markdown: str, *, title: str, resources: Path) -> str:
     title : str
     resources : Path
         Folder that the figures' paths are relative to.
+    data : mapping, optional
+        What the script of the page draws and offers; from `safetystats.reporting.page.page_data`.
     """
-    return _pandoc(
+    page = _pandoc(
         markdown,
         "html5",
         [
@@ -37,6 +40,7 @@ def to_html(markdown: str, *, title: str, resources: Path) -> str:
             "lang=en",
         ],
     )
+    return finish_page(page, data)
 
 
 def to_github(markdown: str, *, title: str) -> str:
