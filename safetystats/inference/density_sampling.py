@@ -1,4 +1,4 @@
-"""NUTS for a log density that is written out by hand, with its gradient: nothing is compiled."""
+"""NUTS for a log density that is written out by hand, with its gradient, instead of a graph."""
 
 from __future__ import annotations
 
