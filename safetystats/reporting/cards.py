@@ -271,7 +271,12 @@ def _write_index(run: FinishedRun, cards: Sequence[tuple[str, Card]], folder: Pa
         header = ["Benchmark", "Area"]
         for c in run.classes:
             header += [f"{escape(c)}: ρ {level}", f"{escape(c)}: verdict"]
-        table = table_markdown(header, rows, caption="Cut posterior of the correlation with capability, and verdict.")
+        table = table_markdown(
+            header,
+            rows,
+            caption="Cut posterior of the correlation with capability, and verdict.",
+            numeric=range(2, len(header), 2),
+        )
         quoter = Quoter(results={"cards": len(cards)}, names={}, models={})
         markdown = render_prose("card_index.md", {"count": quoter.count, "title": escape(title), "table": table})
         heading = f"Benchmark cards: {title}"
