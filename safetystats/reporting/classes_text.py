@@ -43,6 +43,7 @@ def class_context(analysis: Analysis, names: Names, models: Names) -> dict[str, 
     shifts = tables["lineage_shifts"]
     return {
         "class_pairs": [(a, b) for a, b, _ in pairs_of(tables["posterior_differences"])],
+        "influence_pairs": [(a, b) for a, b, _ in pairs_of(tables["difference_influence"])],
         "shift_pairs": [(a, b) for a, b, _ in pairs_of(shifts[shifts["area"] == ALL])],
         "compared_classes": plan.table.classes[1:],
         "common_scale": scale,
