@@ -15,8 +15,8 @@ local KNOWN = {
   ["\u{200B}"] = "\\allowbreak{}", ["Σ"] = "$\\Sigma$", ["Δ"] = "$\\Delta$",
 }
 local GREEK = {
-  α = "alpha", β = "beta", γ = "gamma", δ = "delta", ε = "varepsilon", η = "eta", θ = "theta", κ = "kappa",
-  λ = "lambda", μ = "mu", ρ = "rho", σ = "sigma", τ = "tau", φ = "varphi", χ = "chi", ψ = "psi", ω = "omega",
+  ["α"] = "alpha", ["β"] = "beta", ["γ"] = "gamma", ["δ"] = "delta", ["ε"] = "varepsilon", ["η"] = "eta", ["θ"] = "theta", ["κ"] = "kappa",
+  ["λ"] = "lambda", ["μ"] = "mu", ["ρ"] = "rho", ["σ"] = "sigma", ["τ"] = "tau", ["φ"] = "varphi", ["χ"] = "chi", ["ψ"] = "psi", ["ω"] = "omega",
 }
 for ch, name in pairs(GREEK) do
   KNOWN[ch] = "$\\" .. name .. "$"

@@ -197,6 +197,7 @@ def _diagnostics(analysis: Analysis) -> dict[str, Value]:
     worst = {"r_hat": "max", "ess_bulk": "min", "ess_tail": "min", "divergences": "sum", "e_bfmi": "min"}
     for check, how in worst.items():
         found[f"worst.{check}"] = float(sampled.loc[sampled["check"] == check, "value"].agg(how))
+    found["worst.ess"] = min(float(found["worst.ess_bulk"]), float(found["worst.ess_tail"]))
     khat = diagnostics.loc[diagnostics["check"] == "pareto_k", "value"]
     found["worst.pareto_k"] = float(khat.max()) if len(khat) else float("nan")
     return found

@@ -1,12 +1,19 @@
-"""From the one Markdown document to pages, through pandoc."""
+"""From the one Markdown document to pages, through pandoc; PDF goes on through typst (`pdf`)."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from safetystats import __version__
 from safetystats.shelf import shelf_path
 
 _READER = "markdown-raw_html-raw_tex-raw_attribute-smart-example_lists-yaml_metadata_block"
+EPOCH = "315532800"
+"""1980-01-01, the first date that a zip file can hold: Word files carry it unless SOURCE_DATE_EPOCH is set."""
 
 
 def to_html(markdown: str, *, title: str, resources: Path) -> str:
@@ -24,35 +31,140 @@ def to_html(markdown: str, *, title: str, resources: Path) -> str:
         markdown,
         "html5",
         [
+            *_CITED,
             "--standalone",
-            f"--template={shelf_path('reports', 'style', 'page.html')}",
+            f"--template={_style('page.html')}",
             "--embed-resources",
             f"--resource-path={resources}",
             "--mathml",
             "--toc",
             "--toc-depth=2",
-            "--metadata",
-            f"title={title}",
-            "--metadata",
-            "lang=en",
+            *_metadata(title),
         ],
     )
 
 
-def to_github(markdown: str, *, title: str) -> str:
-    """Return Markdown as GitHub shows it, citations resolved; figures stay links."""
-    return f"# {title}\n\n" + _pandoc(markdown, "gfm-raw_html+tex_math_dollars", ["--shift-heading-level-by=1"])
+def to_github(markdown: str, *, title: str = "") -> str:
+    """Return Markdown as GitHub shows it, citations resolved; figures stay links. Without a title, levels stay."""
+    head = f"# {title}\n\n" if title else ""
+    shift = ["--shift-heading-level-by=1"] if title else []
+    return head + _pandoc(markdown, "gfm-raw_html+tex_math_dollars", [*_CITED, *shift])
 
 
-def _pandoc(markdown: str, target: str, arguments: list[str]) -> str:
+def to_latex(markdown: str, *, title: str, level: int = 0) -> str:
+    """Return LaTeX to be pasted into an article of one or two columns: floats, labels, natbib citations.
+
+    Parameters
+    ----------
+    markdown : str
+    title : str
+        For the comment at the top.
+    level : int
+        Added to the level of every heading.
+    """
+    return _pandoc(
+        markdown,
+        "latex",
+        [
+            "--natbib",
+            "--standalone",
+            f"--template={_style('latex.tex')}",
+            f"--lua-filter={_style('latex.lua')}",
+            f"--shift-heading-level-by={level}",
+            f"--variable=version={__version__}",
+            *_metadata(" ".join(title.split())),
+        ],
+    )
+
+
+def to_docx(markdown: str, *, title: str, resources: Path) -> bytes:
+    """Return a Word document: native equations and tables, figures as PNG, styles of `reports/style/reference.docx`.
+
+    Parameters
+    ----------
+    markdown : str
+    title : str
+    resources : Path
+        Folder that the figures' paths are relative to.
+    """
+    with tempfile.TemporaryDirectory() as scratch, _dated():
+        path = Path(scratch) / "report.docx"
+        _pandoc(
+            markdown,
+            "docx",
+            [
+                *_CITED,
+                f"--lua-filter={_style('docx.lua')}",
+                f"--reference-doc={_style('reference.docx')}",
+                f"--resource-path={resources}",
+                *_metadata(title),
+            ],
+            path,
+        )
+        return path.read_bytes()
+
+
+def to_typst(markdown: str, *, title: str, contents: bool = True) -> str:
+    """Return a typst document; its figures are named by paths relative to where it stands."""
+    return _pandoc(
+        markdown,
+        "typst",
+        [
+            *_CITED,
+            "--standalone",
+            f"--template={_style('report.typ')}",
+            f"--lua-filter={_style('typst.lua')}",
+            *(["--variable=contents=yes"] if contents else []),
+            *([f"--variable=date={_typst_date()}"] if "SOURCE_DATE_EPOCH" in os.environ else []),
+            *_metadata(title),
+        ],
+    )
+
+
+_CITED = (
+    "--citeproc",
+    f"--bibliography={shelf_path('reports', 'references.bib')}",
+    "--metadata",
+    "link-citations=true",
+)
+
+
+def _style(name: str) -> Path:
+    return shelf_path("reports", "style", name)
+
+
+def _metadata(title: str) -> list[str]:
+    return ["--metadata", f"title={title}", "--metadata", "lang=en"]
+
+
+def _typst_date() -> str:
+    from datetime import UTC, datetime
+
+    day = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), tz=UTC)
+    return f"year: {day.year}, month: {day.month}, day: {day.day}"
+
+
+@contextmanager
+def _dated() -> Iterator[None]:
+    """Give pandoc a date, so that the same document is the same file."""
+    before = os.environ.get("SOURCE_DATE_EPOCH")
+    os.environ["SOURCE_DATE_EPOCH"] = before or EPOCH
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SOURCE_DATE_EPOCH"]
+
+
+def _pandoc(markdown: str, target: str, arguments: Sequence[str], path: Path | None = None) -> str:
     import pypandoc
 
-    common = [
-        "--citeproc",
-        f"--bibliography={shelf_path('reports', 'references.bib')}",
-        "--metadata",
-        "link-citations=true",
-        "--wrap=none",
-        "--columns=10000",
-    ]
-    return str(pypandoc.convert_text(markdown, target, format=_READER, extra_args=[*common, *arguments]))
+    return str(
+        pypandoc.convert_text(
+            markdown,
+            target,
+            format=_READER,
+            extra_args=["--wrap=none", "--columns=10000", *arguments],
+            outputfile=None if path is None else str(path),
+        )
+    )
