@@ -13,6 +13,10 @@ local function plain(blocks)
       local text = el.text:gsub("\\mathrm", ""):gsub("\\%a+", "x"):gsub("[{}\\]", "")
       return pandoc.Str(text)
     end,
+    RawInline = function(el)
+      local text = el.text:gsub("\\mathrm", ""):gsub("\\allowbreak", ""):gsub("\\%a+", "x"):gsub("[${}\\,]", "")
+      return pandoc.Str(text)
+    end,
   })
   return pandoc.utils.stringify(shown)
 end

@@ -49,6 +49,10 @@ local function string_of(el)
       out:insert(foreign(ch, code))
     else
       run = run .. ch
+      if el.t == "Code" and ch:find("[/_]") then
+        flush()
+        out:insert(raw("\\allowbreak{}"))
+      end
     end
   end
   flush()
@@ -154,7 +158,11 @@ local function table_of(el)
     local where = source ~= "" and latex({ pandoc.Plain({ pandoc.Code(source) }) }) or "the full report"
     caption = caption .. string.format(" The first %d of %d rows; all are in %s.", shown, #rows, where)
   end
-  local stem = source:match("([^/]+)%.csv$") or "table"
+  local stem = source:match("([^/]+)%.csv$")
+  if not stem then
+    stem = pandoc.utils.stringify(el.caption.long):lower():match("^%w+ ?%w* ?%w* ?%w*") or "table"
+    stem = stem:gsub("%s+$", "")
+  end
   local out = {
     "\\begin{" .. setting.float .. "}[tbp]", "\\centering", "\\caption{" .. caption .. "}",
     label("tab", unique(stem)), "\\safetystatsfit{" .. table.concat(lines, "\n") .. "}", "\\end{" .. setting.float .. "}",

@@ -38,6 +38,7 @@ local function formula(el)
   if body:sub(1, 1) ~= "$" then
     return nil -- pandoc could not read it and writes it as text
   end
+  body = body:gsub("\\|%s*([^|]-)%s*\\|", "lr(|%1|)") -- bars that belong together stand close
   if el.mathtype == "DisplayMath" then
     body = "$ " .. body:sub(2, -2) .. " $"
   end
@@ -58,7 +59,8 @@ local function picture(el)
   local label = name ~= "" and " <" .. name .. ">" or ""
   return pandoc.RawBlock(
     "typst",
-    "#figure(picture(" .. quoted(image.src) .. ", " .. quoted(alt) .. "), caption: [" .. caption .. "])" .. label
+    "#figure(picture(" .. quoted(image.src) .. ", " .. quoted(alt) .. "), placement: auto, caption: [" .. caption .. "])"
+      .. label
   )
 end
 
@@ -108,7 +110,7 @@ local function pages(blocks)
 end
 
 return {
+  { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
   { Math = formula },
   { Figure = picture },
-  { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
 }
