@@ -1,4 +1,4 @@
-"""The command line: run, compare, check, audit, and what is on the shelf (`cli_shelf`).
+"""The command line: run, compare, check, audit, pages of a finished run (`cli_report`), and the shelf (`cli_shelf`).
 
 Data go to stdout, talk to stderr; heavy libraries load when needed.
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetystats import __version__
+from safetystats import __version__, cli_report
 from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
@@ -40,6 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How far an AI-safety benchmark is entangled with capability, with uncertainty.",
 )
+app.command()(cli_report.report)
+app.command()(cli_report.methods)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(fits_app, name="fits")
@@ -143,7 +145,7 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
     _limit_threads()
     console = talk_console()
     _refuse_file(folder)
-    with _told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
+    with told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
         from safetystats.summaries.analysis import plan_study, run_study
@@ -258,7 +260,7 @@ def _complain(error: SafetyStatsError) -> None:
 
 
 @contextmanager
-def _told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
+def told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
     """Say what an interrupt leaves behind, and end with its exit code; yield whether there was one.
 
     Compiled code can swallow the exception, so that the signal itself is remembered and asked for between stages.

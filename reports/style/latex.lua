@@ -4,7 +4,7 @@ local here = pandoc.path.directory(PANDOC_SCRIPT_FILE)
 local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 
 local NARROW = { budget = 58, float = "table", size = "\\footnotesize" }
-local WIDE = { budget = 118, float = "table*", size = "\\scriptsize" }
+local WIDE = { budget = 126, float = "table*", size = "\\scriptsize" }
 local LINES = 46 -- lines of a table that fit a page beside its caption
 
 -- Characters that pdfLaTeX does not know as they stand.
@@ -119,9 +119,19 @@ local function table_of(el)
       return text
     end
     -- A head longer than what stands below it is set in lines.
-    local words = pandoc.List({})
+    local words, line, room = pandoc.List({}), 0, measured[place].need
     for _, inline in ipairs(pandoc.utils.blocks_to_inlines(content)) do
-      words:insert(inline.t == "Space" and raw("\\\\") or inline)
+      if inline.t == "Space" then
+        words:insert(raw(" "))
+      else
+        local size = utf8.len(pandoc.utils.stringify(inline)) or 1
+        if line > 0 and line + 1 + size > room then
+          words[#words] = raw("\\\\")
+          line = 0
+        end
+        line = line + (line > 0 and 1 or 0) + size
+        words:insert(inline)
+      end
     end
     local side = el.colspecs[place][1] == pandoc.AlignRight and "r" or "l"
     return "\\begin{tabular}[b]{@{}" .. side .. "@{}}" .. cell({ pandoc.Plain(words) }) .. "\\end{tabular}"
