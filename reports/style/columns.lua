@@ -14,7 +14,7 @@ local function plain(blocks)
       return pandoc.Str(text)
     end,
     RawInline = function(el)
-      local text = el.text:gsub("\\mathrm", ""):gsub("\\allowbreak", ""):gsub("\\%a+", "x"):gsub("[${}\\,]", "")
+      local text = el.text:gsub("\\mathrm", ""):gsub("\\allowbreak", ""):gsub("\\hspace{.-}", ""):gsub("\\%a+", "x"):gsub("[${}\\,]", "")
       return pandoc.Str(text)
     end,
   })
@@ -102,28 +102,30 @@ function M.set_widths(tbl, widths, budget)
   tbl.colspecs = specs
 end
 
---- Give every word of a cell that is too long places to break at.
-function M.breakable(tbl, piece, maker)
-  local function split(el)
+--- A filter that gives every word that is too long places to break at, made by `maker`.
+function M.breakable(maker)
+  return function(el)
     if length(el.text) <= LONGEST_WORD then
       return nil
     end
     local parts, run, count = pandoc.List({}), "", 0
+    local function flush()
+      if run ~= "" then
+        parts:insert(el.t == "Code" and pandoc.Code(run) or pandoc.Str(run))
+        run, count = "", 0
+      end
+    end
     for _, code in utf8.codes(el.text) do
       local ch = utf8.char(code)
       run, count = run .. ch, count + 1
       if count >= 12 or (count >= 4 and ch:find("^[/_%-.,:;|=]$")) then
-        parts:insert(piece(run, el))
+        flush()
         parts:insert(maker())
-        run, count = "", 0
       end
     end
-    if run ~= "" then
-      parts:insert(piece(run, el))
-    end
+    flush()
     return parts
   end
-  return tbl:walk({ Str = split, Code = split })
 end
 
 return M

@@ -12,7 +12,7 @@ local KNOWN = {
   ["−"] = "$-$", ["\u{A0}"] = "~", ["\u{202F}"] = "\\,", ["\u{2009}"] = "\\,", ["†"] = "\\textdagger{}",
   ["→"] = "$\\rightarrow$", ["≤"] = "$\\leq$", ["≥"] = "$\\geq$", ["×"] = "$\\times$", ["±"] = "$\\pm$",
   ["∞"] = "$\\infty$", ["≈"] = "$\\approx$", ["²"] = "\\textsuperscript{2}", ["·"] = "\\textperiodcentered{}",
-  ["\u{200B}"] = "\\allowbreak{}", ["Σ"] = "$\\Sigma$", ["Δ"] = "$\\Delta$",
+  ["\u{200B}"] = "\\hspace{0pt plus 1em}", ["Σ"] = "$\\Sigma$", ["Δ"] = "$\\Delta$",
 }
 local GREEK = {
   ["α"] = "alpha", ["β"] = "beta", ["γ"] = "gamma", ["δ"] = "delta", ["ε"] = "varepsilon", ["η"] = "eta", ["θ"] = "theta", ["κ"] = "kappa",
@@ -95,18 +95,11 @@ local function table_of(el)
   local measured = columns.measure(el)
   local rows = columns.rows(el)
   local setting, widths, _, loose = columns.choose(measured, { NARROW, WIDE })
-  el = columns.breakable(el, function(text, from)
-    return from.t == "Code" and pandoc.Code(text) or pandoc.Str(text)
-  end, function() return raw("\\allowbreak{}") end)
-  local total = 0
-  for _, width in ipairs(widths) do
-    total = total + width
-  end
   local spec, wraps = "", {}
   for place, column in ipairs(measured) do
     wraps[place] = column.words and not loose
     if wraps[place] then
-      local share = 0.97 * widths[place] / math.max(total, setting.budget)
+      local share = 0.97 * widths[place] / setting.budget
       spec = spec .. string.format(">{\\raggedright\\arraybackslash}p{%.3f\\linewidth}", share)
     else
       spec = spec .. (el.colspecs[place][1] == pandoc.AlignRight and "r" or "l")
@@ -222,6 +215,7 @@ end
 return {
   { Header = function(el) headings[el.identifier] = true end },
   { Link = link },
+  { Str = columns.breakable(function() return pandoc.Str("\u{200B}") end) },
   { Math = formula, Str = string_of, Code = string_of },
   { Table = table_of, Figure = figure_of },
   { Header = header },

@@ -16,6 +16,8 @@ local NAMES = {
   hat = "hat", qquad = ";", Bigl = "", Bigr = "", bigl = "", bigr = "", mathrm = "", arcsin = "arcsin",
 }
 
+local breakable = columns.breakable(function() return pandoc.Str("\u{200B}") end)
+
 local function quoted(text)
   return '"' .. text:gsub("\\", "\\\\"):gsub('"', '\\"'):gsub("%s+", " ") .. '"'
 end
@@ -67,9 +69,7 @@ end
 local function table_of(el)
   local measured = columns.measure(el)
   local setting, widths, _, loose = columns.choose(measured, SETTINGS)
-  el = columns.breakable(el, function(text, from)
-    return from.t == "Code" and pandoc.Code(text) or pandoc.Str(text)
-  end, function() return pandoc.Str("\u{200B}") end)
+  el = el:walk({ Code = breakable })
   if not loose then
     columns.set_widths(el, widths, setting.budget)
   end
@@ -94,7 +94,12 @@ local function pages(blocks)
     if open and not turned then
       out:insert(pandoc.RawBlock("typst", "]"))
     elseif turned and not open then
+      local heads = pandoc.Blocks({}) -- a heading goes with its table
+      while #out > 0 and out[#out].t == "Header" do
+        heads:insert(1, out:remove())
+      end
       out:insert(pandoc.RawBlock("typst", "#page(flipped: true)["))
+      out:extend(heads)
     end
     open = turned
     if setting then
@@ -110,6 +115,7 @@ local function pages(blocks)
 end
 
 return {
+  { Str = breakable },
   { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
   { Math = formula },
   { Figure = picture },

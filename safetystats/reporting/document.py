@@ -102,9 +102,7 @@ def render_document(analysis: Analysis, results: Mapping[str, Value], figures: M
     return render("report", _context(analysis, results, figures))
 
 
-def render_texts(
-    analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]
-) -> dict[str, str]:
+def render_texts(analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]) -> dict[str, str]:
     """Return every document that a run keeps, by name: the report, and the shorter forms of its methods section."""
     context = _context(analysis, results, figures)
     return {name: render(name, context) for name in ("report", "methods-short", "methods-checklist")}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetystats.errors import MissingPartError, SafetyStatsError
+from safetystats.shelf import EPOCH
 
 STANDARD = "ua-1"
 """PDF/UA-1, ISO 14289-1: tagged, with a title, a language, and text for every figure and formula."""
@@ -64,7 +67,7 @@ def to_pdf(source: str, folder: Path) -> Pdf:
 
 def svg_to_pdf(path: Path) -> bytes:
     """Return one SVG figure as a PDF page of its size, for LaTeX."""
-    source = f'#set page(width: auto, height: auto, margin: 0pt)\n#image("{path.name}")\n'
+    source = f'#set document(date: none)\n#set page(width: auto, height: auto, margin: 0pt)\n#image("{path.name}")\n'
     content, why = _compile(source.encode("utf-8"), path.parent, [], system=False)
     if content is None:
         raise PdfError(f"{path} could not be turned into PDF: {why}")
@@ -80,13 +83,16 @@ def _compile(source: bytes, folder: Path, standards: list[str], *, system: bool)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = typst.compile(
+            # Its types ask for a root of the type of the input; it takes a path beside bytes.
+            compiled: Callable[..., bytes] = typst.compile
+            content = compiled(
                 source,
                 root=str(folder),
                 font_paths=_font_folders(),
                 ignore_system_fonts=not system,
                 format="pdf",
                 pdf_standards=standards,
+                timestamp=int(os.environ.get("SOURCE_DATE_EPOCH", EPOCH)),
             )
     except typst.TypstError as error:
         return None, " ".join(str(error).split())

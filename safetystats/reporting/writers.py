@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from safetystats import __version__
-from safetystats.shelf import shelf_path
+from safetystats.shelf import EPOCH, shelf_path
 
 _READER = "markdown-raw_html-raw_tex-raw_attribute-smart-example_lists-yaml_metadata_block"
-EPOCH = "315532800"
-"""1980-01-01, the first date that a zip file can hold: Word files carry it unless SOURCE_DATE_EPOCH is set."""
 
 
 def to_html(markdown: str, *, title: str, resources: Path) -> str:
@@ -51,7 +51,7 @@ def to_github(markdown: str, *, title: str = "") -> str:
     return head + _pandoc(markdown, "gfm-raw_html+tex_math_dollars", [*_CITED, *shift])
 
 
-def to_latex(markdown: str, *, title: str, level: int = 0) -> str:
+def to_latex(markdown: str, *, title: str) -> str:
     """Return LaTeX to be pasted into an article of one or two columns: floats, labels, natbib citations.
 
     Parameters
@@ -59,8 +59,6 @@ def to_latex(markdown: str, *, title: str, level: int = 0) -> str:
     markdown : str
     title : str
         For the comment at the top.
-    level : int
-        Added to the level of every heading.
     """
     return _pandoc(
         markdown,
@@ -70,7 +68,6 @@ def to_latex(markdown: str, *, title: str, level: int = 0) -> str:
             "--standalone",
             f"--template={_style('latex.tex')}",
             f"--lua-filter={_style('latex.lua')}",
-            f"--shift-heading-level-by={level}",
             f"--variable=version={__version__}",
             *_metadata(" ".join(title.split())),
         ],
@@ -101,7 +98,7 @@ def to_docx(markdown: str, *, title: str, resources: Path) -> bytes:
             ],
             path,
         )
-        return path.read_bytes()
+        return _fitted(path)
 
 
 def to_typst(markdown: str, *, title: str, contents: bool = True) -> str:
@@ -129,6 +126,18 @@ _CITED = (
 )
 
 
+def _fitted(path: Path) -> bytes:
+    """Return a Word file whose tables take the width that their text needs: pandoc fixes it for a narrower page."""
+    made = BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.infolist():
+            content = old.read(member)
+            if member.filename == "word/document.xml":
+                content = content.replace(b'<w:tblLayout w:type="fixed" />', b'<w:tblLayout w:type="autofit" />')
+            new.writestr(zipfile.ZipInfo(member.filename, member.date_time), content, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
+
+
 def _style(name: str) -> Path:
     return shelf_path("reports", "style", name)
 
@@ -148,7 +157,7 @@ def _typst_date() -> str:
 def _dated() -> Iterator[None]:
     """Give pandoc a date, so that the same document is the same file."""
     before = os.environ.get("SOURCE_DATE_EPOCH")
-    os.environ["SOURCE_DATE_EPOCH"] = before or EPOCH
+    os.environ["SOURCE_DATE_EPOCH"] = before or str(EPOCH)
     try:
         yield
     finally:
