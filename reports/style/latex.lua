@@ -167,7 +167,7 @@ local function table_of(el)
     stem = stem:gsub("%s+$", "")
   end
   local out = {
-    "\\begin{" .. setting.float .. "}[tbp]", "\\centering", "\\caption{" .. caption .. "}",
+    "\\begin{" .. setting.float .. "}[tbp]", "\\centering", "\\setlength{\\belowcaptionskip}{6pt}", "\\caption{" .. caption .. "}",
     label("tab", unique(stem)), "\\safetystatsfit{" .. table.concat(lines, "\n") .. "}", "\\end{" .. setting.float .. "}",
   }
   return pandoc.RawBlock("latex", table.concat(out, "\n"))

@@ -130,8 +130,8 @@ def write_formats(
     ------
     StudyError
         If a format is unknown.
-    MissingPartError
-        If the library for PDF is not installed.
+    PdfError
+        If the PDF cannot be set.
     """
     _known(formats, FORMATS, "--format")
     folder, report = run.folder, run.texts["report"]

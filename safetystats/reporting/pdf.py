@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetystats.errors import MissingPartError, SafetyStatsError
+from safetystats.errors import SafetyStatsError
 from safetystats.shelf import EPOCH
 
 STANDARD = "ua-1"
@@ -75,10 +75,7 @@ def svg_to_pdf(path: Path) -> bytes:
 
 
 def _compile(source: bytes, folder: Path, standards: list[str], *, system: bool) -> tuple[bytes | None, str]:
-    try:
-        import typst
-    except ImportError:
-        raise MissingPartError("A PDF", "pdf") from None
+    import typst
 
     try:
         with warnings.catch_warnings():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_tables import fully_checked
+from seen import from_docx, from_latex, from_pdf, squeezed
 
 from safetystats.reporting.document import render_document
 from safetystats.reporting.output import write_study
@@ -217,8 +218,15 @@ def test_hostile_names_in_a_study_are_text(quick_study: StudySpec, store_root: P
     page = read((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("script") == 1
     assert visible(HOSTILE[0]) in page.text
+    document = from_docx(tmp_path / "out" / "report.docx")
+    pages = squeezed(from_pdf((tmp_path / "out" / "report.pdf").read_bytes()))
+    latex = from_latex((tmp_path / "out" / "results.tex").read_text(encoding="utf-8"))
     for place in (0, 8, 12):  # a model and two benchmarks that the text names in tables
         assert visible(one_line[place]) in page.text
+        assert squeezed(visible(one_line[place])) in squeezed(document)
+        assert squeezed(visible(one_line[place])) in squeezed(latex)
+    assert squeezed(one_line[0]) in pages
+    assert "\\input" not in latex
 
 
 def test_labels_lose_what_all_share_and_stay_apart() -> None:

@@ -8,9 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-import unicodedata
 import zipfile
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,18 +16,13 @@ from xml.etree import ElementTree
 import pypdfium2
 import pytest
 from made_run import ALT, HOSTILE, N_LONG, made_run
+from seen import from_docx, from_html, from_latex, from_pdf, squeezed
 
 from safetystats.errors import StudyError
 from safetystats.reporting.bibliography import cited_entries, cited_keys
 from safetystats.reporting.folder import FORMATS, RunFolder, methods, open_run, results_source, sections, write_formats
 from safetystats.reporting.pdf import to_pdf
 from safetystats.reporting.writers import to_typst
-
-WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-UNLATEX = {
-    "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textbar": "|", "textless": "<",
-    "textgreater": ">", "textquotesingle": "'", "textasciigrave": "`", "ldots": "…", "textquotedbl": '"',
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,49 +33,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     assert written.remarks == ()
     assert all(path.is_file() for path in written.paths)
     return made
-
-
-def squeezed(text: str) -> str:
-    """Return what is seen of a text without blanks and places to break, quotes made plain."""
-    quotes = text.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
-    return "".join(ch for ch in quotes if not ch.isspace() and unicodedata.category(ch) not in ("Cf", "Cc"))
-
-
-def from_html(page: str) -> str:
-    found: list[str] = []
-
-    class Reader(HTMLParser):
-        def handle_data(self, data: str) -> None:
-            found.append(data)
-
-    Reader().feed(page[page.index("<main>") : page.index("</main>")])
-    return "".join(found)
-
-
-def from_docx(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        tree = ElementTree.fromstring(archive.read("word/document.xml"))
-    return "".join(node.text or "" for node in tree.iter(f"{WORD}t"))
-
-
-def from_pdf(content: bytes) -> str:
-    document = pypdfium2.PdfDocument(BytesIO(content))
-    return "".join(page.get_textpage().get_text_bounded() for page in document)
-
-
-def from_latex(text: str) -> str:
-    body = text.split("\\section", maxsplit=1)[1]
-    body = re.sub(r"\\safetystatschar\{(.)\}\{[0-9A-F]+\}", r"\1", body)
-    body = (
-        body.replace("\\allowbreak{}", "")
-        .replace("\\hspace{0pt plus 1em}", "")
-        .replace("\\-", "")
-        .replace("-\\/", "-")
-        .replace("{}", "")
-    )
-    body = re.sub(r"\\(text\w+|ldots) ?", lambda found: UNLATEX.get(found.group(1), found.group(0)), body)
-    body = re.sub(r"\{(['`\"\[\]-])\}", r"\1", body)
-    return re.sub(r"\\([_$#%&{}^~])", r"\1", body).replace("''", '"').replace("``", '"')
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -232,7 +182,7 @@ def test_the_latex_compiles_in_an_article(columns: str, run: RunFolder, latex_en
     assert "Overfull \\hbox" not in log
     assert "Float too large" not in log
     pages = squeezed(from_pdf((tmp_path / "paper.pdf").read_bytes()))
-    for name in (HOSTILE[1], HOSTILE[4], HOSTILE[7]):
+    for name in (HOSTILE[0], HOSTILE[4], HOSTILE[7]):
         assert squeezed(name) in pages
 
 
