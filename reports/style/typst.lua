@@ -114,7 +114,26 @@ local function pages(blocks)
   return out
 end
 
+-- typst refuses a link to a place that the document does not have: its words stay.
+local function resolved(doc)
+  local known = {}
+  local function note(el)
+    if el.identifier and el.identifier ~= "" then
+      known["#" .. el.identifier] = true
+    end
+  end
+  doc:walk({ Header = note, Div = note, Figure = note, Table = note, Span = note, Image = note })
+  return doc:walk({
+    Link = function(el)
+      if el.target:sub(1, 1) == "#" and not known[el.target] then
+        return el.content
+      end
+    end,
+  })
+end
+
 return {
+  { Pandoc = resolved },
   { Str = breakable },
   { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
   { Math = formula },
