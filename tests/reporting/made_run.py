@@ -73,7 +73,8 @@ def document(names: Sequence[str], *, passed: bool = True) -> str:
 
 {listed}
 
-See [below](#posterior), [the methods](#methods) and [a section that is not there](#nowhere). A file: `tables/posterior_correlations.csv`.
+See [below](#posterior), [the methods](#methods) and [a section that is not there](#nowhere).
+A file: `tables/posterior_correlations.csv`.
 
 {narrow}
 
