@@ -48,7 +48,7 @@ def from_pdf(content: bytes) -> str:
 
 
 def from_latex(text: str) -> str:
-    body = text.split("\\section", maxsplit=1)[1]
+    body = text.split("\\section", maxsplit=1)[1].removesuffix("\\par\\endgroup\n")
     body = re.sub(r"\\safetystatschar\{(.)\}\{[0-9A-F]+\}", r"\1", body)
     body = (
         body.replace("\\allowbreak{}", "")
