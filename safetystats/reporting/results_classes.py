@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from safetystats.reporting.results_checks import Value, mechanical
+from safetystats.reporting.prose import Value
+from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.crossed_tables import ALL
 from safetystats.summaries.influence import UNITS as REMOVED

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_tables import fully_checked
+from seen import from_docx, from_latex, from_pdf, squeezed
 
-from safetystats.reporting.document import render_document
+from safetystats.reporting.document import render_document, render_texts
 from safetystats.reporting.output import write_study
 from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import escape, labels_for, shared_ending, table_markdown
@@ -114,11 +115,23 @@ def test_results_hold_the_tables(analysis: Analysis) -> None:
 @pytest.mark.parametrize("which", ["analysis", "checked"])
 def test_prose_makes_no_claim_beyond_the_estimand(which: str, request: pytest.FixtureRequest) -> None:
     found: Analysis = request.getfixturevalue(which)
-    text = render_document(found, collect_results(found), {})
+    texts = render_texts(found, collect_results(found), {})
+    text = texts["report"]
     text = text.replace("trong prior or weak likelihood", "")  # what power scaling calls it
     prose = text.lower().split("# what the audit found")[0] + text.lower().split("# capability {#")[1]
+    prose += texts["methods-short"].lower() + texts["methods-checklist"].lower()
     for word in BANNED:
         assert not re.search(rf"\b{re.escape(word)}\b", prose), word
+
+
+@pytest.mark.parametrize("which", ["analysis", "checked"])
+def test_the_short_form_is_a_paragraph_of_about_150_words(which: str, request: pytest.FixtureRequest) -> None:
+    found: Analysis = request.getfixturevalue(which)
+    results = collect_results(found)
+    text = render_texts(found, results, {})["methods-short"].split("\n\n", maxsplit=1)[1]
+    assert "\n\n" not in text.strip()
+    assert 110 <= len(text.split()) <= 200  # "about 150": a third either way
+    assert f"{results['models']} models" in text
 
 
 @pytest.mark.parametrize("name", shelf_names("reports/prose", ".md"))
@@ -217,8 +230,15 @@ def test_hostile_names_in_a_study_are_text(quick_study: StudySpec, store_root: P
     page = read((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("script") == 2  # the data and the script
     assert visible(HOSTILE[0]) in page.text
+    document = from_docx(tmp_path / "out" / "report.docx")
+    pages = squeezed(from_pdf((tmp_path / "out" / "report.pdf").read_bytes()))
+    latex = from_latex((tmp_path / "out" / "results.tex").read_text(encoding="utf-8"))
     for place in (0, 8, 12):  # a model and two benchmarks that the text names in tables
         assert visible(one_line[place]) in page.text
+        assert squeezed(visible(one_line[place])) in squeezed(document)
+        assert squeezed(visible(one_line[place])) in squeezed(latex)
+    assert squeezed(one_line[0]) in pages
+    assert "\\input" not in latex
 
 
 def test_labels_lose_what_all_share_and_stay_apart() -> None:
