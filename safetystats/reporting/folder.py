@@ -147,10 +147,10 @@ def write_formats(
             remarks.append(f"report.pdf is tagged but not checked against PDF/UA-1: {made.why_not}")
         return made.content
 
-    makers: dict[str, Callable[[], str | bytes]] = {
+    pages: dict[str, Callable[[], str | bytes]] = {
         "md": lambda: to_github(report, title=run.title),
-        "pdf": pdf,
         "docx": lambda: to_docx(report, title=run.title, resources=folder),
+        "pdf": pdf,
         "html": lambda: to_html(report, title=run.title, resources=folder, data=run.page_data),
     }
     if "tex" in formats:
@@ -159,9 +159,9 @@ def write_formats(
         write("results.tex", lambda: to_latex(results_source(run), title=run.title))
         for name in sorted(set(_FIGURE.findall(results_source(run)))):
             write(name.removesuffix("svg") + "pdf", lambda name=name: _figure_pdf(folder / name))  # type: ignore[misc]
-    for kind in ("md", "docx", "pdf", "html"):
+    for kind, make in pages.items():  # HTML last: where a run has one, it has all
         if kind in formats:
-            write(f"report.{kind}", makers[kind])
+            write(f"report.{kind}", make)
     return WrittenPages(paths=tuple(paths), remarks=tuple(remarks))
 
 

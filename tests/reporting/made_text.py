@@ -79,6 +79,10 @@ $$
 
 {priors}
 
+# Reporting guidelines {{#barg}}
+
+No result of the study.
+
 # References {{#references}}
 
 ::: {{#refs}}

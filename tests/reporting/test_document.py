@@ -15,6 +15,7 @@ from made_tables import fully_checked
 from seen import from_docx, from_latex, from_pdf, squeezed
 
 from safetystats.reporting.document import render_document, render_texts
+from safetystats.reporting.folder import open_run, results_source, write_formats
 from safetystats.reporting.output import write_study
 from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import escape, labels_for, shared_ending, table_markdown
@@ -23,6 +24,7 @@ from safetystats.shelf import shelf_names, shelf_path
 from safetystats.specs import StudySpec
 from safetystats.summaries import analysis as analysis_module
 from safetystats.summaries.analysis import Analysis, plan_study, run_study
+from safetystats.summaries.finished import read_run
 from safetystats.summaries.gates import Check
 
 BANNED = (
@@ -167,6 +169,22 @@ def test_the_page_loads_nothing_and_describes_every_figure(
         assert len(html.unescape(alt.group(1) or alt.group(2))) > 40
     for table in re.findall(r"<table.*?</table>", page, flags=re.DOTALL):
         assert "<caption>" in table
+
+
+def test_a_written_run_is_read_back_and_its_page_written_again(checked: Analysis, tmp_path: Path) -> None:
+    out = write_study(checked, tmp_path / "out").folder
+    tables = read_run(out).tables
+    assert set(tables) == set(checked.tables)
+    for name, frame in checked.tables.items():
+        for column in frame:
+            if len(frame) and all(isinstance(value, str) for value in frame[column]):
+                assert list(tables[name][column]) == list(frame[column]), f"{name}, {column}"
+    first = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    write_formats(open_run(out), ["html"])
+    assert (out / "report.html").read_bytes() == first
+    assert b'"benchmarks":[{' in first
+    assert "barg" not in results_source(open_run(out))
 
 
 def test_a_failed_gate_comes_first_and_withholds_verdicts(

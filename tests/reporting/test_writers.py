@@ -226,7 +226,7 @@ def test_forms_of_the_methods_section(run: RunFolder) -> None:
 
 def test_sections_are_the_document(run: RunFolder) -> None:
     parts = sections(run.texts["report"])
-    assert list(parts) == ["summary", "capability", "posterior", "methods", "references"]
+    assert list(parts) == ["summary", "capability", "posterior", "methods", "barg", "references"]
     assert "".join(parts.values()) == run.texts["report"]
     source = results_source(run)
     assert re.findall(r"^#+ \w+", source, flags=re.MULTILINE) == ["# Results", "## Capability", "## Posterior"]
