@@ -5,8 +5,8 @@
 The base models of ren2024, its complete safety benchmarks and their areas. Residuals have the correlations that the
 real ones have given the mean of the capability z-scores, mixed with independence (three parts in a hundred); they are
 nearly singular, since there are far more benchmarks than models. Capability is known, models are independent, so that
-Fisher's z with standard error 1 / sqrt(n - 3) is right for every benchmark by itself, and only the layer is tested. True
-correlations are
+Fisher's z with standard error 1 / sqrt(n - 3) is right for every benchmark by itself, and only the layer is tested.
+True correlations are
 
     observed   those of the real scores: what resembles each other in its residuals does so in its correlation
     variants   deviations from the areas correlated as residuals are
