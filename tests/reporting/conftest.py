@@ -21,7 +21,7 @@ def quick_study(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
         "score-2024": {"resamples = 2000": "resamples = 100"},
         "class-mixed": {"replicates = 999": "replicates = 99", "replicates_small = 9999": "replicates_small = 99"},
         "class-crossed": {
-            "draws = 600": "draws = 100", "tune = 300": "tune = 100", "ess = 400.0": "ess = 1.0",
+            "draws = 800": "draws = 100", "tune = 300": "tune = 100", "ess = 400.0": "ess = 1.0",
             "r_hat = 1.01": "r_hat = 9.0",
             "divergences = 0": "divergences = 999", "e_bfmi = 0.3": "e_bfmi = 0.01",
         },
