@@ -11,9 +11,10 @@ import pandas as pd
 from safetystats.errors import DataError
 from safetystats.inference.arrays import FloatArray, GraphKind
 from safetystats.inference.boundary import boundary_warnings
+from safetystats.inference.error_covariance import estimate_covariance
 from safetystats.inference.fisher_z import data_moments
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability
-from safetystats.inference.hierarchy import estimate_covariance, shrink
+from safetystats.inference.hierarchy import shrink
 from safetystats.inference.loo import LeaveOut, Unit, compare_leave_out, leave_out
 from safetystats.inference.parameters import FactorDraws
 from safetystats.inference.predictive import NativeScale, predictive_check, prior_draws

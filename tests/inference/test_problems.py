@@ -73,9 +73,12 @@ def test_capability_is_integrated_out_where_that_is_exact() -> None:
     assert kind_for([whole, other], read_factor("k-factor")) == GraphKind(evaluator="integrated", size=one_more)
     gaps = kind_for([whole, blanked(other, names[0])], read_factor("k-factor"))
     assert gaps == GraphKind(evaluator="completed", size=replace(one_more, n_missing=1))
-    of_areas = kind_for([whole, other], read_factor("bifactor"))
-    n_areas = structure_of(whole, whole.columns("capability"), read_factor("bifactor")).pattern.shape[1]
-    assert of_areas == GraphKind(evaluator="integrated", size=replace(size, n_further=n_areas), disjoint=True)
+    tables = [
+        table.replace(benchmarks=table.benchmarks.assign(area=[*"aabbc", *["safety"] * (len(table.benchmarks) - 5)]))
+        for table in (whole, other)
+    ]
+    of_areas = kind_for(tables, read_factor("bifactor"))
+    assert of_areas == GraphKind(evaluator="integrated", size=replace(size, n_further=2), disjoint=True)
     scores = whole.scores.copy()
     scores.loc[scores.index[5:], names[:2]] = np.nan
     assert kind_for([whole.replace(scores=scores)], spec).evaluator == "sampled"  # more cells missing than models
