@@ -170,6 +170,7 @@ def difference_influence(classes: Sequence[str], areas: Mapping[str, str], model
                      "model_class": first, "n_units": 67, "delta": delta, "lower": delta - 0.4, "upper": delta + 0.4,
                      "delta_without": without, "lower_without": without - 0.4, "upper_without": without + 0.4,
                      "level": 0.95, "p_positive_without": 0.9, "change": (without - delta) / 0.2, "crosses": gone,
+                     "first_look": (without - delta) / 0.2,
                      "pareto_k": 0.3, "effective": 900.0, "r_delta": delta, "r_label": label,
                      "r_without": without}
                 )  # fmt: skip
