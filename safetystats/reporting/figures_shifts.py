@@ -44,7 +44,7 @@ _DASHES = (0, (3, 2))
 
 
 def draw_lineage_shifts(shifts: pd.DataFrame, progress: pd.DataFrame, *, level: float) -> Drawing | None:
-    """Draw arrows from the reference class to another within each lineage, over the other models as faint points.
+    """Draw arrows from one class to a later one within each lineage, over the other models as faint points.
 
     Parameters
     ----------
@@ -106,17 +106,15 @@ def draw_lineage_shifts(shifts: pd.DataFrame, progress: pd.DataFrame, *, level: 
         caption = (
             f"Shifts within lineages from {join_words(steps)} in the plane of capability and safety (crossed model, "
             "posterior means averaged over the benchmarks, aligned scores, higher is safer). The dashed line is what "
-            "capability predicts, half-way between the classes. Colours: whether the part of the shift in safety that "
-            f"capability does not explain has a {percent_text(level)} interval off zero. Pale points are all models; "
-            "in brackets, the number of benchmarks."
+            "capability predicts, the mean of the lines of the classes. Colours: whether the part of the shift in "
+            f"safety that capability does not explain has a {percent_text(level)} interval off zero. Pale points are "
+            "all models; in brackets, the number of benchmarks."
         )
-        up, under = int((whole["unexplained_lower"] > 0).sum()), int((whole["unexplained_upper"] < 0).sum())
         alt = (
-            f"Scatter of {count_text(progress['model'].nunique(), 'model')} with "
-            f"{count_text(len(whole), 'arrow')}. On average capability shifts by "
-            f"{number_text(float(whole['capability_shift'].mean()))} and safety by "
-            f"{number_text(float(whole['safety_shift'].mean()))}; the unexplained part lies above zero for {up} and "
-            f"below zero for {under}."
+            f"Scatter of {count_text(progress['model'].nunique(), 'model')} with {count_text(len(whole), 'arrow')}. "
+        ) + " ".join(
+            _told(whole[(whole["class_a"] == a) & (whole["class_b"] == b)], step)
+            for (a, b), step in zip(_pairs(whole), steps, strict=True)
         )
         return finish(figure, name="lineage_shifts", caption=caption, alt=alt, data=data)
 
@@ -158,6 +156,16 @@ def _kind(row: Mapping[str, float]) -> Kind:
 def _kinds(whole: pd.DataFrame) -> list[Kind]:
     seen = {_kind(row) for row in whole.to_dict("records")}
     return [kind for kind in (_ABOVE, _UNDER, _OPEN) if kind in seen]
+
+
+def _told(part: pd.DataFrame, step: str) -> str:
+    """Say what the arrows from one class to another show."""
+    up, under = int((part["unexplained_lower"] > 0).sum()), int((part["unexplained_upper"] < 0).sum())
+    return (
+        f"From {step} capability shifts on average by {number_text(float(part['capability_shift'].mean()))} and safety "
+        f"by {number_text(float(part['safety_shift'].mean()))}; the unexplained part lies above zero for {up} and "
+        f"below zero for {under}."
+    )
 
 
 def _pairs(whole: pd.DataFrame) -> list[tuple[str, str]]:

@@ -244,38 +244,38 @@ def progress_table(analysis: Analysis, models: Names) -> str:
     )
     caption = (
         f"Safety beyond what capability predicts, averaged over the benchmarks: {which}. Capability in standard "
-        "deviations over all models, the rest in those of a benchmark; the excess is from the line half-way between "
-        "the classes, the last column from the line of the model's own class. All models, and areas, are in "
+        "deviations over all models, the rest in those of a benchmark; the excess is from the mean of the lines "
+        "of the classes, the last column from the line of the model's own class. All models, and areas, are in "
         "`tables/differential_progress.csv`."
     )
     return table_markdown(head, rows, source="differential_progress", caption=caption, numeric=range(2, len(head)))
 
 
 def shifts_table(analysis: Analysis, models: Names) -> str:
-    """Return the shifts within lineages over all benchmarks; empty where no lineage has models in two classes."""
+    """Return the shifts within lineages over all benchmarks, one table per pair of classes; empty without a lineage."""
     frame = analysis.tables["lineage_shifts"]
-    own = frame[frame["area"] == ALL].sort_values("unexplained", ascending=False, kind="stable")
-    if own.empty:
-        return ""
-    rows = [
-        [
-            escape(models.get(str(r["model_a"]), str(r["model_a"]))),
-            escape(models.get(str(r["model_b"]), str(r["model_b"]))), number_text(r["capability_shift"]),
-            _estimate(r, "safety_shift", "safety_shift_"), _estimate(r, "explained", "explained_"),
-            _estimate(r, "unexplained", "unexplained_"), probability_text(r["unexplained_p_positive"]),
-        ]
-        for r in own.to_dict("records")
-    ]  # fmt: skip
-    interval = interval_head(analysis.plan.study.level)
+    interval, parts = interval_head(analysis.plan.study.level), []
     head = [
         "From", "To", "Shift in capability", f"Shift in safety {interval}", f"Explained by capability {interval}",
         f"Unexplained {interval}", "P(> 0)",
     ]  # fmt: skip
-    caption = (
-        "Shifts within lineages, averaged over the benchmarks (crossed model): capability in standard deviations over "
-        "all models, safety in standard deviations of a benchmark. Areas are in `tables/lineage_shifts.csv`."
-    )
-    return table_markdown(head, rows, source="lineage_shifts", caption=caption, numeric=range(2, len(head)))
+    for first, second, part in pairs_of(frame[frame["area"] == ALL]):
+        rows = [
+            [
+                escape(models.get(str(r["model_a"]), str(r["model_a"]))),
+                escape(models.get(str(r["model_b"]), str(r["model_b"]))), number_text(r["capability_shift"]),
+                _estimate(r, "safety_shift", "safety_shift_"), _estimate(r, "explained", "explained_"),
+                _estimate(r, "unexplained", "unexplained_"), probability_text(r["unexplained_p_positive"]),
+            ]
+            for r in part.sort_values("unexplained", ascending=False, kind="stable").to_dict("records")
+        ]  # fmt: skip
+        caption = (
+            f"Shifts within lineages, {escape(first)} to {escape(second)}, averaged over the benchmarks (crossed "
+            "model): capability in standard deviations over all models, safety in standard deviations of a benchmark. "
+            "Areas are in `tables/lineage_shifts.csv`."
+        )
+        parts.append(table_markdown(head, rows, source="lineage_shifts", caption=caption, numeric=range(2, len(head))))
+    return "\n\n".join(parts)
 
 
 def overlap_table(analysis: Analysis) -> str:

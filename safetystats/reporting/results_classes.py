@@ -251,7 +251,7 @@ def _difference_influence(frame: pd.DataFrame) -> dict[str, Value]:
         end = f"{first}.{second}"
         part = part.reset_index(drop=True)
         moved = (part["delta_without"] - part["delta"]).astype(float)
-        place = int(moved.abs().to_numpy().argmax())
+        place = int(np.nanargmax(moved.abs().to_numpy()))  # the largest by the first look is always made anew
         off = part["benchmark"][clear(part)].unique()
         crossed = part["benchmark"][part["crosses"].astype(bool)].unique()
         found |= {

@@ -3,7 +3,7 @@
 Differential progress is what safety scores do beyond what capability predicts. With coefficients averaged over the
 benchmarks of an area, the expected safety of model m of class k splits into
 
-    what capability predicts:     level + slope x_m, the line half-way between those of the classes
+    what capability predicts:     level + slope x_m, the mean of the lines of the classes
     what its class adds:          (level_k - level) + (slope_k - slope) x_m
     what the model adds:          effects of its lineage and of itself, in this area
 
@@ -15,6 +15,7 @@ difference of the classes' lines at the pair's mean capability, plus the differe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -172,12 +173,13 @@ def differential_progress(fit: CrossedFit, level: float) -> pd.DataFrame:
 
 
 def lineage_shifts(fit: CrossedFit, level: float, capability: FloatArray | None = None) -> pd.DataFrame:
-    """Return the shift from the reference class to another within each lineage, per area, columns `SHIFT_COLUMNS`.
+    """Return the shifts between classes within each lineage, per area, columns `SHIFT_COLUMNS`.
 
-    One row per pair of models of one lineage and area; (capability_a, safety_a) and (capability_b, safety_b) are the
-    ends of an arrow in the plane of capability and safety. Where the model was given a plug-in capability, its shift
-    has no interval (lower and upper are equal) and that of the explained part is of the slope alone, unless
-    `capability` has draws: shape (n_draws, n_models), models as in the fit, in its units, independent of its draws.
+    One row per area and pair of models of one lineage, from the earlier class of the study to the later one;
+    (capability_a, safety_a) and (capability_b, safety_b) are the ends of an arrow in the plane of capability and
+    safety. Where the model was given a plug-in capability, its shift has no interval (lower and upper are equal) and
+    that of the explained part is of the slope alone, unless `capability` has draws: shape (n_draws, n_models), models
+    as in the fit, in its units, independent of its draws.
     """
     at = _Places(fit)
     models = fit.table.models
@@ -222,8 +224,9 @@ def lineage_shifts(fit: CrossedFit, level: float, capability: FloatArray | None 
 
 
 def _pairs(fit: CrossedFit) -> Iterator[tuple[int, int]]:
-    """Yield places of two models of one lineage, of the reference class and of another."""
+    """Yield places of two models of one lineage, of an earlier class and a later one, pair of classes by pair."""
     lineage, label = (fit.table.models[name].astype(str).to_numpy() for name in ("lineage", "model_class"))
-    for i in np.flatnonzero(label == fit.classes[0]):
-        for j in np.flatnonzero((lineage == lineage[i]) & (label != fit.classes[0])):
-            yield int(i), int(j)
+    for earlier, later in combinations(fit.classes, 2):
+        for i in np.flatnonzero(label == earlier):
+            for j in np.flatnonzero((lineage == lineage[i]) & (label == later)):
+                yield int(i), int(j)

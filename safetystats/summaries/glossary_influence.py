@@ -10,8 +10,8 @@ INFLUENCE_TABLES: dict[str, tuple[str, ...]] = {
     ),
     "difference_influence": (
         "benchmark", "area", "class_a", "class_b", "end", "label", "model_class", "n_units", "delta", "lower", "upper",
-        "delta_without", "lower_without", "upper_without", "level", "p_positive_without", "change", "crosses",
-        "pareto_k", "effective", "r_delta", "r_label", "r_without",
+        "first_look", "delta_without", "lower_without", "upper_without", "level", "p_positive_without", "change",
+        "crosses", "pareto_k", "effective", "r_delta", "r_label", "r_without",
     ),
 }  # fmt: skip
 """Columns of each table, in the order they are written."""
@@ -19,12 +19,13 @@ INFLUENCE_TABLES: dict[str, tuple[str, ...]] = {
 INFLUENCE_GLOSSARY: dict[str, str] = {
     "changed_by": "units whose removal takes the p-value to the other side of 0.05, five at most, between semicolons",
     "crosses": "whether the interval with all models and the one without this leave out zero differently",
-    "delta_without": "posterior mean of the difference without the score of this model",
+    "delta_without": "posterior mean of the difference without the score of this model; empty where not made anew",
     "dfbetas": "estimate less estimate without the unit, over the standard error without it",
     "end": "lowest: the model whose removal makes the difference smallest; highest: largest",
     "estimate_least": "smallest estimate with one unit left out",
     "estimate_most": "largest estimate with one unit left out",
     "estimate_without": "the estimate without the unit that changes it most",
+    "first_look": "change of the difference without the model, pairing ignored, in posterior sd with it",
     "lower_without": "lower end of the interval without the model",
     "n_refused": "units without which the model cannot be fitted",
     "n_side": "units whose removal takes the p-value to the other side of 0.05",

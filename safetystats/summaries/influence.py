@@ -26,9 +26,12 @@ INFLUENCE_COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 DIFFERENCE_COLUMNS: tuple[str, ...] = (
     "benchmark", "area", "class_a", "class_b", "end", "label", "model_class", "n_units", "delta", "lower", "upper",
+    "first_look",
     "delta_without", "lower_without", "upper_without", "level", "p_positive_without", "change", "crosses", "pareto_k",
     "effective", "r_delta", "r_label", "r_without",
 )  # fmt: skip
+NEAR = 0.5
+"""Posterior sds within which an end of an interval counts as near zero: the first look takes widths as unchanged."""
 ENDS = ("lowest", "highest")
 """Without the model whose score makes the difference largest, and without the one that makes it smallest."""
 SIDE = 0.05
@@ -115,8 +118,11 @@ def difference_influence(
 ) -> pd.DataFrame:  # fmt: skip
     """Return the difference of correlations without the model that lowers it most, and without the one that raises it.
 
-    Which two models these are is found by the cut posterior without each score in turn (`changes_without`); for both of
-    them the posterior with the pairing kept is made anew. Capability stays that of the fits to all models.
+    Which two models these are is found by the cut posterior without each score in turn (`changes_without`), pairing
+    ignored; this first look says by how much the difference moves. Where the interval, moved by that much, would change
+    sides of zero or end near it (`NEAR`), the posterior with the pairing kept is made anew without the model; and for
+    the largest change of each pair of classes in each direction. Elsewhere the columns that need it are NaN, and
+    `crosses` is False. Capability stays that of the fits to all models.
 
     Parameters
     ----------
@@ -136,7 +142,7 @@ def difference_influence(
     -------
     DataFrame
         Columns `DIFFERENCE_COLUMNS`, two rows for every row of `differences`; none for a benchmark without a posterior
-        once a score is left out.
+        once a score is left out. `first_look` is the change by the first look, in posterior sd.
     """
     rows: list[dict[str, object]] = []
     changes = {
@@ -150,18 +156,22 @@ def difference_influence(
         }
         names = [name for name in moved if len(moved[name])]
         closed = _closed_without(table, str(class_a), str(class_b), score)
+        known_of = {str(row["benchmark"]): row for row in part.to_dict("records")}
         for end in ENDS:
             chosen = {
                 name: str(moved[name].idxmin() if end == "lowest" else moved[name].idxmax()) for name in names
             }  # fmt: skip
-            drawn = _paired_without(fits, str(class_a), str(class_b), names, chosen, factor)
-            for known in part[part["benchmark"].isin(names)].to_dict("records"):
-                name = str(known["benchmark"])
+            looked = {name: float(moved[name][chosen[name]]) for name in names}
+            most = max(names, key=lambda name: abs(looked[name]), default="")
+            anew = [name for name in names if name == most or _at_stake(known_of[name], looked[name])]
+            drawn = _paired_without(fits, str(class_a), str(class_b), anew, chosen, factor)
+            for name in names:
+                known = known_of[name]
                 rows.append(
                     {key: known[key] for key in ("benchmark", "area", "class_a", "class_b", "delta", "lower", "upper")}
                     | {"end": end, "label": chosen[name], "model_class": _class_of(fits, chosen[name])}
-                    | {"n_units": len(moved[name]), "level": level}
-                    | _without_numbers(drawn[name], known, level)
+                    | {"n_units": len(moved[name]), "level": level, "first_look": looked[name] / known["sd"]}
+                    | _without_numbers(drawn.get(name), known, level)
                     | closed[end][name]
                 )
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
@@ -171,15 +181,24 @@ def _paired_without(
     fits: Mapping[str, SafetyFit], class_a: str, class_b: str, names: Sequence[str], chosen: Mapping[str, str],
     factor: FactorSpec,
 ) -> dict[str, PairedDraws]:  # fmt: skip
-    """Return the paired posterior of each benchmark without the model chosen for it."""
+    """Return the paired posterior of each of these benchmarks without the model chosen for it."""
     sides = {}
     for label in (class_a, class_b):
         own = set(fits[label].capability.table.scores.index)
-        sides[label] = sides_of(fits[label], names, {name: model for name, model in chosen.items() if model in own})
+        sides[label] = sides_of(fits[label], names, {name: chosen[name] for name in names if chosen[name] in own})
     return paired_posteriors(sides[class_a], sides[class_b], factor)
 
 
-def _without_numbers(drawn: PairedDraws, known: Mapping[str, float], level: float) -> dict[str, object]:
+def _at_stake(known: Mapping[str, float], change: float) -> bool:
+    """Return whether an interval that moves by this much could change sides of zero."""
+    lower, upper = known["lower"] + change, known["upper"] + change
+    off, moved_off = known["lower"] > 0 or known["upper"] < 0, lower > 0 or upper < 0
+    return off != moved_off or min(abs(lower), abs(upper)) <= NEAR * known["sd"]
+
+
+def _without_numbers(drawn: PairedDraws | None, known: Mapping[str, float], level: float) -> dict[str, object]:
+    if drawn is None:
+        return {"crosses": False}
     found = summarise(drawn.delta, drawn.weight, level)
     return {
         "delta_without": found.mean, "lower_without": found.lower, "upper_without": found.upper,

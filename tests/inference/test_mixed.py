@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from mixed_data import columns_of, read_inputs
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.stats.multitest import multipletests
 
 from safetystats.inference import mixed
 from safetystats.inference.mixed import MixedFit, benjamini_hochberg, fit_mixed, holm
@@ -272,6 +275,19 @@ def test_holm_by_hand() -> None:
     adjusted = holm(np.array([0.01, np.nan, 0.04, 0.03]))
     np.testing.assert_allclose(adjusted, [0.03, np.nan, 0.06, 0.06])
     np.testing.assert_array_equal(holm(np.array([np.nan, 0.02])), [np.nan, 0.02])
+
+
+@pytest.mark.parametrize(("adjust", "method"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
+def test_adjusted_p_values_are_those_of_statsmodels(
+    adjust: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], method: str
+) -> None:
+    """Also with ties, a p-value of one, and missing ones."""
+    p_values = np.random.default_rng(6).uniform(size=12)
+    p_values[[2, 5]], p_values[7], p_values[[0, 9]] = 0.02, 1.0, np.nan
+    known = np.isfinite(p_values)
+    np.testing.assert_allclose(adjust(p_values)[known], multipletests(p_values[known], method=method)[1], rtol=1e-12)
+    assert np.isnan(adjust(p_values)[~known]).all()
+    assert np.isnan(adjust(np.full(3, np.nan))).all()
 
 
 def test_words_follow_the_grouping() -> None:

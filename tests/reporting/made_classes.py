@@ -170,6 +170,7 @@ def difference_influence(classes: Sequence[str], areas: Mapping[str, str], model
                      "model_class": first, "n_units": 67, "delta": delta, "lower": delta - 0.4, "upper": delta + 0.4,
                      "delta_without": without, "lower_without": without - 0.4, "upper_without": without + 0.4,
                      "level": 0.95, "p_positive_without": 0.9, "change": (without - delta) / 0.2, "crosses": gone,
+                     "first_look": (without - delta) / 0.2,
                      "pareto_k": 0.3, "effective": 900.0, "r_delta": delta, "r_label": label,
                      "r_without": without}
                 )  # fmt: skip
@@ -262,13 +263,13 @@ def differential_progress(areas: Mapping[str, str], models: pd.DataFrame) -> pd.
 def lineage_shifts(classes: Sequence[str], areas: Mapping[str, str], models: pd.DataFrame) -> pd.DataFrame:
     """Capability rises by 0.25 and safety by 0.5, of which 0.125 is explained; in the last lineage only, clear of zero.
 
-    Lineages with a model in the reference class and in another; the first of each.
+    Lineages with a model in an earlier class and in a later one; the first of each.
     """
     rows = []
     label = models["model_class"].astype(str)
-    for other in classes[1:]:
+    for earlier, other in combinations(classes, 2):
         shared = [
-            (line, part.index[label[part.index] == classes[0]], part.index[label[part.index] == other])
+            (line, part.index[label[part.index] == earlier], part.index[label[part.index] == other])
             for line, part in models.groupby("lineage", sort=False)
         ]
         shared = [(line, base, tuned) for line, base, tuned in shared if len(base) and len(tuned)]
@@ -277,7 +278,7 @@ def lineage_shifts(classes: Sequence[str], areas: Mapping[str, str], models: pd.
             for area in [*dict.fromkeys(areas.values()), "all"]:
                 rows.append(
                     {"lineage": str(line), "family": str(models.loc[base[0], "family"]), "area": area,
-                     "n_benchmarks": 4, "class_a": classes[0], "class_b": other, "model_a": str(base[0]),
+                     "n_benchmarks": 4, "class_a": earlier, "class_b": other, "model_a": str(base[0]),
                      "model_b": str(tuned[0]), "capability_a": x, "capability_b": x + 0.25, "safety_a": 0.3 * x,
                      "safety_b": 0.3 * x + 0.5, "capability_shift": 0.25, "capability_shift_lower": 0.25,
                      "capability_shift_upper": 0.25, "safety_shift": 0.5, "safety_shift_lower": 0.5 - half,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from crossed_data import crossed_spec, made_table
 
 from safetystats.inference.crossed import CrossedFit, fit_crossed
 from safetystats.inference.store import FitStore
 from safetystats.summaries.crossed_tables import (
+    ALL,
     EFFECT_COLUMNS,
     PROGRESS_COLUMNS,
     SHIFT_COLUMNS,
@@ -18,6 +20,7 @@ from safetystats.summaries.crossed_tables import (
     differential_progress,
     lineage_shifts,
 )
+from safetystats.tables.table import BENCHMARK_COLUMNS, MODEL_COLUMNS, Preparation, ScoreTable
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +107,69 @@ def test_draws_of_capability_widen_what_it_explains(fit: CrossedFit) -> None:
         plain["explained_upper"] - plain["explained_lower"]
     )
     assert (wider > 0).mean() > 0.9
+
+
+CLASSES = ("base", "chat", "tuned")
+LINES = {"base": (0.0, 1.0), "chat": (0.3, 1.5), "tuned": (0.9, 0.5)}
+"""Level at average capability and slope of every class, the same on both benchmarks."""
+
+
+def three_classes() -> CrossedFit:
+    """Draws, all alike, of three classes: lineage `all` has each, `two` has no base model, `one` no other."""
+    models = {
+        "b": ("base", "all", -1.0), "c": ("chat", "all", 0.5), "t": ("tuned", "all", 1.5), "c2": ("chat", "two", 0.0),
+        "t2": ("tuned", "two", -0.5), "b1": ("base", "one", -0.5),
+    }  # fmt: skip
+    about = pd.DataFrame(index=list(models), columns=list(MODEL_COLUMNS), data="")
+    about["model_class"], about["lineage"] = ([row[place] for row in models.values()] for place in (0, 1))
+    about["family"] = "f"
+    what = pd.DataFrame(index=["x", "y"], columns=list(BENCHMARK_COLUMNS), data="")
+    what["role"], what["area"] = "safety", "truth"
+    table = ScoreTable(
+        name="made", title="Made", scores=pd.DataFrame(0.0, index=list(models), columns=["x", "y"]), models=about,
+        benchmarks=what, preparation=Preparation(aligned=True),
+    )  # fmt: skip
+    level, slope = (np.array([LINES[label][place] for label in CLASSES]) for place in (0, 1))
+    coefficients = np.concatenate([[level.mean(), slope.mean()], level[1:] - level[0], slope[1:] - slope[0]])
+    lineages = ("all", "two", "one")
+    drawn = {
+        "benchmark_coefficient": (("benchmark", "coefficient"), np.tile(coefficients, (2, 1))),
+        "area_coefficient": (("area", "coefficient"), coefficients[None]),
+        "overall": (("coefficient",), coefficients),
+        "model_area_effect": (("area", "model"), np.zeros((1, len(models)))),
+        "lineage_area_effect": (("area", "lineage"), np.array([[0.25, 0.0, 0.0]])),
+    }
+    posterior = xr.Dataset(
+        {name: (("chain", "draw", *dims), np.broadcast_to(v, (1, 3, *v.shape))) for name, (dims, v) in drawn.items()}
+    )
+    posterior["capability"] = (("chain", "model"), np.array([[row[2] for row in models.values()]]))
+    spec = crossed_spec()
+    return CrossedFit(
+        table=table, classes=CLASSES, areas=("truth",), lineages=lineages, spec=spec, seed=1,
+        draws=xr.DataTree.from_dict({"posterior": posterior}), plans=(spec.sampling,), n_imputations=1, left_out={},
+        key="k", reused=False,
+    )  # fmt: skip
+
+
+def test_three_classes_are_set_against_the_mean_of_their_lines() -> None:
+    progress = differential_progress(three_classes(), 0.95).set_index(["model", "area"]).xs(ALL, level="area")
+    # Mean level 0.4, mean slope 1.
+    np.testing.assert_allclose(progress["expected"], 0.4 + progress["capability"])
+    np.testing.assert_allclose(progress.loc["t", "safety"], 0.9 + 0.5 * 1.5 + 0.25)
+    np.testing.assert_allclose(progress.loc["t", "excess"], 0.9 + 0.5 * 1.5 + 0.25 - (0.4 + 1.5))
+    np.testing.assert_allclose(progress["within_class"], [0.25, 0.25, 0.25, 0.0, 0.0, 0.0])
+
+
+def test_three_classes_have_shifts_between_any_two_of_them() -> None:
+    shifts = lineage_shifts(three_classes(), 0.95)
+    own = shifts[shifts["area"] == ALL]
+    assert list(zip(own["model_a"], own["model_b"], strict=True)) == [("b", "c"), ("b", "t"), ("c", "t"), ("c2", "t2")]
+    assert list(zip(own["class_a"], own["class_b"], strict=True))[-2:] == [("chat", "tuned")] * 2
+    rows = own.set_index(["model_a", "model_b"])
+    for first, second in rows.index:
+        row = rows.loc[(first, second)]
+        (level_a, slope_a), (level_b, slope_b) = LINES[row["class_a"]], LINES[row["class_b"]]
+        assert row["explained"] == pytest.approx((slope_a + slope_b) / 2 * row["capability_shift"])
+        middle = (row["capability_a"] + row["capability_b"]) / 2
+        assert row["unexplained"] == pytest.approx(level_b - level_a + (slope_b - slope_a) * middle)
+    assert rows.loc[("c2", "t2"), "lineage"] == "two"

@@ -14,6 +14,7 @@ from safetystats.inference.fits import SafetyFit
 from safetystats.inference.mixed_table import fit_mixed_table
 from safetystats.scores.capability import capability_score
 from safetystats.specs import PairedPlan, Rope, ScoreSpec
+from safetystats.summaries import influence
 from safetystats.summaries.class_contrasts import closed_differences, posterior_differences
 from safetystats.summaries.influence import (
     DIFFERENCE_COLUMNS,
@@ -125,7 +126,8 @@ def test_models_without_a_score_have_no_change(table: ScoreTable) -> None:
     assert changes.notna().sum().tolist() == [16, 15]
 
 
-def test_differences_without_the_models_that_move_them_most(table: ScoreTable) -> None:
+def test_differences_without_the_models_that_move_them_most(table: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(influence, "NEAR", np.inf)
     own, rope = fits(table), Rope()
     closed = closed_differences(table, SCORE, 0.9, 5)
     differences = posterior_differences(own, closed, SPEC, 0.9, rope)
@@ -146,6 +148,31 @@ def test_differences_without_the_models_that_move_them_most(table: ScoreTable) -
     off = (found["lower"] > 0) | (found["upper"] < 0)
     off_without = (found["lower_without"] > 0) | (found["upper_without"] < 0)
     assert (found["crosses"] == (off != off_without)).all()
+
+
+def test_only_what_could_change_sides_is_made_anew(table: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark that differs much between the classes in both directions stays off zero; its rows are not made."""
+    far = table.scores.copy()
+    base = far.index[table.models["model_class"] == "base"]
+    capability = far[table.columns("capability")].rank().sum(axis=1)
+    far["safety_2"] = np.where(far.index.isin(base), -capability, capability) + 0.01 * far["safety_2"]
+    changed = table.replace(scores=far)
+    own, closed = fits(changed), closed_differences(changed, SCORE, 0.9, 5)
+    differences = posterior_differences(own, closed, SPEC, 0.9, Rope())
+    found = difference_influence(own, differences, changed, SPEC, SCORE, 0.9)
+    monkeypatch.setattr(influence, "NEAR", np.inf)
+    every = difference_influence(own, differences, changed, SPEC, SCORE, 0.9)
+    anew = found["delta_without"].notna()
+    assert not anew.all()
+    assert set(found.loc[~anew, "benchmark"]) == {"safety_2"}
+    assert every["delta_without"].notna().all()
+    assert not every.loc[~anew, "crosses"].any()
+    pd.testing.assert_frame_equal(found[anew], every[anew])
+    pd.testing.assert_series_equal(found["first_look"], every["first_look"])
+    largest = found["first_look"].abs().groupby(found["end"]).idxmax()
+    assert anew[largest].all()
+    # The first look ignores the pairing and is not far from the change with it.
+    np.testing.assert_allclose(every["first_look"], every["change"], atol=0.4)
 
 
 def test_spearman_without_a_model_is_that_of_a_table_without_it(table: ScoreTable) -> None:
