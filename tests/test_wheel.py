@@ -91,9 +91,9 @@ def test_an_interrupt_leaves_no_half_written_file(
 ) -> None:
     base, _, environment, _ = study
     code = (
-        "import sys, safetystats.cli as cli, safetystats.reporting.output as output\n"
+        "import sys, safetystats.cli as cli, safetystats.reporting.folder as pages\n"
         "def stop(*args, **kwargs):\n    raise KeyboardInterrupt\n"
-        "output.to_html = stop\n"
+        "pages.to_html = stop\n"
         "sys.argv = ['safetystats', 'run', '--quick', '--out', 'third', '--quiet']\n"
         "cli.main()\n"
     )
@@ -106,4 +106,7 @@ def test_an_interrupt_leaves_no_half_written_file(
     assert not [path for path in written if path.name.startswith(".")]
     assert "report.html" not in {path.name for path in written}
     for path in written:
-        assert path.read_bytes() == (base / "first" / path.relative_to(base / "third")).read_bytes()
+        assert (
+            path.name == "run.json"
+            or path.read_bytes() == (base / "first" / path.relative_to(base / "third")).read_bytes()
+        )

@@ -33,6 +33,16 @@ local function longest_word(text)
   return math.min(longest, LONGEST_WORD)
 end
 
+-- Heads are bold, and capitals are wider than what is counted as one character.
+local function heavy(text)
+  local longest = 0
+  for word in text:gmatch("%S+") do
+    local _, capitals = word:gsub("%u", "")
+    longest = math.max(longest, length(word) + capitals / 3)
+  end
+  return math.min(longest, LONGEST_WORD)
+end
+
 --- All rows of the body of a table.
 function M.rows(tbl)
   local rows = pandoc.List({})
@@ -48,7 +58,7 @@ function M.measure(tbl)
   for place, spec in ipairs(tbl.colspecs) do
     local head, body, word = 0, 0, 0
     for _, row in ipairs(tbl.head.rows) do
-      head = math.max(head, longest_word(plain(row.cells[place].contents)))
+      head = math.max(head, heavy(plain(row.cells[place].contents)))
     end
     for _, row in ipairs(M.rows(tbl)) do
       local text = plain(row.cells[place].contents)
