@@ -6,7 +6,7 @@ STUDY ?= helm-classic
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python; do \
 	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: report test test-slow calibrate lint clean
+.PHONY: report test test-slow test-pages calibrate lint clean
 .DELETE_ON_ERROR:
 
 report: $(VENV)/installed
@@ -21,6 +21,10 @@ test: $(VENV)/installed-dev
 # Long sampling studies: simulation-based calibration and fits of the direct models.
 test-slow: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+# Pages in a headless Chromium, and LaTeX compiled by pdflatex: both must be on the machine (Debian: chromium, texlive-latex-recommended, lmodern).
+test-pages: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'browser or latex'
 
 # Simulation-based calibration of every factor spec: many hours. Finished simulations are kept in .cache/calibration, so
 # that it can be stopped and goes on; needs ren2024 (`safetystats data fetch ren2024`, or SAFETYSTATS_DATA).

@@ -521,8 +521,8 @@ def unfinished(table: pd.DataFrame) -> list[str]:
 def fits_table(choice: argparse.Namespace) -> list[str]:
     """Return the convergence of the short fits as a table."""
     lines = [
-        "| spec | table | simulations | evaluator (base) | chains x draws after tune, at least | R-hat > 1.05 | median worst ESS | "
-        "divergent | joint refits | seconds each |",
+        "| spec | table | simulations | evaluator (base) | chains x draws after tune, at least | R-hat > 1.05 "
+        "| median worst ESS | divergent | joint refits | seconds each |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for spec in SPECS:

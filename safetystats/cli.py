@@ -1,4 +1,4 @@
-"""The command line: run, compare, check, audit, and what is on the shelf (`cli_shelf`).
+"""The command line: run, compare, check, audit, pages of a finished run (`cli_pages`), and the shelf (`cli_shelf`).
 
 Data go to stdout, talk to stderr; heavy libraries load when needed.
 
@@ -43,6 +43,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(fits_app, name="fits")
+app.command()(cli_pages.report)
+app.command()(cli_pages.methods)
 app.command()(cli_pages.card)
 app.command()(cli_pages.errata)
 app.command()(cli_pages.barg)
@@ -149,7 +151,7 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
     _limit_threads()
     console = talk_console()
     _refuse_file(folder)
-    with _told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
+    with told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
         talk.stage("reading and checking")
         from safetystats.shelf import cache_root
         from safetystats.summaries.analysis import plan_study, run_study
@@ -264,7 +266,7 @@ def _complain(error: SafetyStatsError) -> None:
 
 
 @contextmanager
-def _told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
+def told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
     """Say what an interrupt leaves behind, and end with its exit code; yield whether there was one.
 
     Compiled code can swallow the exception, so that the signal itself is remembered and asked for between stages.

@@ -1,4 +1,4 @@
-"""Pages made from a finished run, from the command line, and the errata of published data. Nothing here samples."""
+"""Pages and texts of a finished run, from the command line, and the errata of published data. Nothing here samples."""
 
 from __future__ import annotations
 
@@ -9,12 +9,84 @@ from typing import Annotated
 
 import typer
 
-from safetystats.cli_shelf import JsonOption, talk_console
+from safetystats.cli_shelf import JsonOption, QuietOption, talk_console
 
 RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", help="Folder of a finished run; or a table, for its newest run in reports/out."),
 ]
+
+
+def report(
+    run: RunArgument,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="F,F", help="Of html, md, pdf, docx and tex, with commas.")
+    ] = "html,pdf,docx,tex,md",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a finished run anew, in one format or several, beside its tables.
+
+    Prints the path of each file. Nothing is fitted: pages are made from the folder's own text and figures. Exit code 4
+    if a gate of the run has failed (the pages are written and say so).
+    """
+    from safetystats.cli import GATE_FAILED, told_of_interrupts
+    from safetystats.reporting.folder import FORMATS, open_run, write_formats
+    from safetystats.summaries.record import find_run
+
+    console = talk_console()
+    wanted = _chosen(formats, FORMATS)
+    with told_of_interrupts(console):
+        found = open_run(find_run(run))
+
+        def say(name: str) -> None:
+            if not quiet:
+                console.print(f"writing {name}", markup=False, highlight=False)
+
+        written = write_formats(found, wanted, say)
+    for remark in written.remarks:
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "folder": str(found.folder),
+                    "written": [str(path) for path in written.paths],
+                    "remarks": list(written.remarks),
+                    "gates_passed": found.gates_passed,
+                },
+                ensure_ascii=False,
+            )
+        )
+    else:
+        for path in written.paths:
+            typer.echo(str(path))
+    if not found.gates_passed:
+        console.print("A gate of this run has failed; every page says so first.", markup=False, highlight=False)
+        raise typer.Exit(GATE_FAILED)
+
+
+def methods(
+    run: RunArgument,
+    form: Annotated[
+        str, typer.Option("--form", metavar="FORM", help="short (one paragraph), long (the section), or checklist.")
+    ] = "long",
+    kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="md or tex.")] = "md",
+) -> None:
+    """Print the methods section of a finished run, to be pasted into a paper.
+
+    Exit code 4 if a gate of the run has failed (the text says so).
+    """
+    from safetystats.cli import GATE_FAILED
+    from safetystats.reporting.folder import methods as methods_of
+    from safetystats.reporting.folder import open_run
+    from safetystats.summaries.record import find_run
+
+    found = open_run(find_run(run))
+    typer.echo(methods_of(found, form, kind).rstrip())
+    if not found.gates_passed:
+        talk_console().print("A gate of this run has failed; the text says so first.", markup=False, highlight=False)
+        raise typer.Exit(GATE_FAILED)
 
 
 def card(
@@ -34,7 +106,8 @@ def card(
     """Write the card of a safety benchmark: its correlation with capability, verdict, and what would change it."""
     from safetystats.reporting.cards import FORMATS, write_cards
     from safetystats.summaries.cards import benchmark_card, card_names
-    from safetystats.summaries.finished import find_run, read_run
+    from safetystats.summaries.finished import read_run
+    from safetystats.summaries.record import find_run
 
     wanted = _chosen(formats, FORMATS)
     if (benchmark is None) != every:
@@ -57,7 +130,8 @@ def barg(run: RunArgument, as_json: JsonOption = False) -> None:
     """Print where a report answers the Bayesian Analysis Reporting Guidelines (Kruschke 2021), and what is left."""
     from safetystats.reporting.barg import WORDS, barg_audit
     from safetystats.reporting.output import plain
-    from safetystats.summaries.finished import find_run, read_run
+    from safetystats.summaries.finished import read_run
+    from safetystats.summaries.record import find_run
 
     found = read_run(find_run(run))
     audit = barg_audit(found.results, found.study, found.classes)
@@ -110,9 +184,10 @@ def errata(
 
 def _chosen(given: str, known: Sequence[str]) -> tuple[str, ...]:
     """Return the formats named, in the order of `known`."""
-    asked = {part.strip().lower() for part in given.split(",") if part.strip()}
-    if not asked or not asked <= set(known):
-        _refuse("--format", f"some of {', '.join(known)}", given, "Separate formats by commas.")
+    from safetystats.errors import refuse_unknown
+
+    asked = [part.strip().lower() for part in given.split(",") if part.strip()]
+    refuse_unknown(asked, known, "--format")
     return tuple(name for name in known if name in asked)
 
 

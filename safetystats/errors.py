@@ -95,3 +95,26 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean "..."?` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def refuse_unknown(asked: Sequence[str], known: Sequence[str], option: str) -> None:
+    """Refuse words of an option that are not known, or none at all.
+
+    Raises
+    ------
+    StudyError
+        One fault per word.
+    """
+    faults = [
+        Fault(
+            file="the command line",
+            column=option,
+            expected=f"one of {', '.join(known)}",
+            got=each or "nothing",
+            remedy=f"Choose from these{suggest(each, known) or '.'}",
+        )
+        for each in asked or [""]
+        if each not in known
+    ]
+    if faults:
+        raise StudyError(faults)

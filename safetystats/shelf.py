@@ -11,6 +11,10 @@ import os
 import tempfile
 from pathlib import Path
 
+EPOCH = 315_532_800
+"""1980-01-01, the first date that a zip file can hold: files that must carry a date have it, unless SOURCE_DATE_EPOCH
+is set, so that the same content is the same file."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -21,10 +21,8 @@ PATIENCE = 60.0
 
 
 def find_browser() -> str | None:
-    """Return a Chromium: `SAFETYSTATS_TEST_BROWSER`, or what is on the path; None for "none"."""
+    """Return a Chromium: `SAFETYSTATS_TEST_BROWSER`, or what is on the path."""
     given = os.environ.get("SAFETYSTATS_TEST_BROWSER")
-    if given == "none":
-        return None
     return given or next((found for name in NAMES if (found := shutil.which(name))), None)
 
 

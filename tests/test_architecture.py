@@ -28,6 +28,7 @@ DOORS = {
     "statsmodels": {"inference/mixed.py"},
     "matplotlib": {name for path in MODULES if (name := name_of(path)).startswith("reporting/figure")},
     "pypandoc": {"reporting/writers.py"},
+    "typst": {"reporting/pdf.py"},
     "jinja2": {"reporting/prose.py"},
     "pooch": {"tables/fetch.py"},
     "typer": {"cli.py", "cli_pages.py", "cli_shelf.py"},

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from safetystats.reporting.prose import Quoter, render_prose, render_text
-from safetystats.reporting.results_checks import Value
+from safetystats.reporting.prose import Quoter, Value, render_prose, render_text
 from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
 from safetystats.shelf import shelf_path
 from safetystats.specs import StudySpec, read_toml

@@ -12,8 +12,7 @@ from typing import Any
 
 from safetystats.reporting.badge import draw_badge, draw_intervals, interval_rows, intervals_alt
 from safetystats.reporting.output import json_text
-from safetystats.reporting.prose import Quoter, render_prose
-from safetystats.reporting.results_checks import Value
+from safetystats.reporting.prose import Quoter, Value, render_prose
 from safetystats.reporting.spec_text import prior_name
 from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, one_line, table_markdown
 from safetystats.reporting.writers import to_github, to_html

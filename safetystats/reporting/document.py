@@ -10,16 +10,19 @@ from functools import partial
 from importlib.metadata import version
 
 from safetystats.reporting import barg, classes_text, report_checks, report_tables, spec_text
-from safetystats.reporting.prose import Quoter, render_prose
-from safetystats.reporting.results import Results, Value
+from safetystats.reporting.prose import Quoter, Value, render_prose
+from safetystats.reporting.results import Results
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
 from safetystats.summaries import numbers
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
 
-_SOFTWARE = (
-    "safetystats", "pymc", "nutpie", "pytensor", "arviz-stats", "statsmodels", "scipy", "numpy", "pandas", "matplotlib",
-)  # fmt: skip
+_SOFTWARE = {
+    "safetystats": "", "pymc": "pymc2023", "nutpie": "", "pytensor": "", "arviz-stats": "arviz2019",
+    "statsmodels": "seabold2010", "scipy": "virtanen2020", "numpy": "harris2020", "pandas": "mckinney2010",
+    "matplotlib": "hunter2007",
+}  # fmt: skip
+"""What the methods section names with its version, and the paper to cite for it."""
 
 
 OVERALL = "crossed_effects/overall/overall/class"
@@ -52,6 +55,12 @@ def render_document(analysis: Analysis, results: Mapping[str, Value], figures: M
         If a prose file names something that does not exist.
     """
     return render_prose("report.md", _context(analysis, results, figures))
+
+
+def render_texts(analysis: Analysis, results: Mapping[str, Value], figures: Mapping[str, FigureText]) -> dict[str, str]:
+    """Return every document that a run keeps, by name: the report, and the shorter forms of its methods section."""
+    context = _context(analysis, results, figures)
+    return {name: render_prose(f"{name}.md", context) for name in ("report", "methods-short", "methods-checklist")}
 
 
 def summary_lines(analysis: Analysis, results: Results) -> list[str]:
@@ -178,6 +187,8 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "prior_table": spec_text.prior_table(spec),
         "theta_sds": numbers.join_words([f"{quoter.num(f'theta_sd.{c}')} ({escape(c)})" for c in classes]),
         "software_sentence": _software(),
+        "toolkit_version": version("safetystats"),
+        "study_name": escape(plan.name, ANY_LENGTH),
         "has_left_out": len(plan.flow.left_out) > 0,
         "has_audit": bool(analysis.audit.graver_than("note")),
         "has_sources": len(plan.table.sources) > 0,
@@ -222,6 +233,7 @@ def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
         "spec_title_own": escape(spec.title),
         "families": spec.families,
         "further": spec.further,
+        "transformed": spec.transform != "identity",
         "noisy": spec.measurement == "binomial",
         "integrated_classes": evaluated("integrated"),
         "completed_classes": evaluated("completed"),
@@ -297,4 +309,5 @@ def _attempts(analysis: Analysis) -> str:
 
 def _software() -> str:
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return f"Python {python}, " + ", ".join(f"{name} {version(name)}" for name in _SOFTWARE) + "."
+    named = [f"{name} {version(name)}" + (f" [@{key}]" if key else "") for name, key in _SOFTWARE.items()]
+    return f"Python {python}, {', '.join(named)}."

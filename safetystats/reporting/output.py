@@ -6,26 +6,28 @@ import dataclasses
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from safetystats.reporting.document import FigureText, render_document, summary_lines
-from safetystats.reporting.page import page_data
-from safetystats.reporting.results import Value, collect_results
+from safetystats.reporting.document import FigureText, render_texts, summary_lines
+from safetystats.reporting.folder import FORMATS, PAGE_DATA, open_run, write_formats
+from safetystats.reporting.page import data_text
+from safetystats.reporting.page_data import page_data
+from safetystats.reporting.prose import Value
+from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import labels_for
-from safetystats.reporting.writers import to_github, to_html
-from safetystats.shelf import sha256_bytes, shelf_path, write_atomic
+from safetystats.shelf import sha256_bytes, write_atomic
 from safetystats.summaries.analysis import Analysis
 
 _LIBRARIES = (
     "safetystats", "pymc", "nutpie", "pytensor", "numba", "arviz-stats", "arviz-base", "statsmodels", "scipy", "numpy",
-    "pandas", "xarray", "h5netcdf", "matplotlib", "pypandoc-binary", "jinja2",
+    "pandas", "xarray", "h5netcdf", "matplotlib", "pypandoc-binary", "typst", "jinja2",
 )  # fmt: skip
 
 
@@ -111,17 +113,13 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     write_atomic(folder / "results.json", json_text(results))
     for name, path in analysis.fits.items():
         write_atomic(folder / "fits" / f"{name}.nc", path.read_bytes())
-    write_atomic(folder / "references.bib", shelf_path("reports", "references.bib").read_text(encoding="utf-8"))
 
     texts = {d.name: FigureText(name=d.name, caption=d.caption, alt=d.alt) for d in drawn}
-    markdown = render_document(analysis, results, texts)
-    write_atomic(folder / "report.md", to_github(markdown, title=plan.study.title))
-    with tempfile.TemporaryDirectory() as scratch:
-        for drawing in drawn:
-            write_atomic(Path(scratch) / "figures" / f"{drawing.name}.svg", drawing.svg)
-        page = to_html(markdown, title=plan.study.title, resources=Path(scratch), data=page_data(analysis))
+    for name, text in render_texts(analysis, results, texts).items():
+        write_atomic(folder / "text" / f"{name}.md", text)
+    write_atomic(folder / PAGE_DATA, data_text(page_data(analysis)))
     write_atomic(folder / "run.json", json_text(_run_record(analysis)))
-    write_atomic(folder / "report.html", page)
+    write_formats(open_run(folder), FORMATS)
     return Written(
         folder=folder,
         report=folder / "report.html",
@@ -175,6 +173,7 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
         "versions": {"python": sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "platform": platform.platform(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
 
 

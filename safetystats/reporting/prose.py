@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import jinja2
 
-from safetystats.reporting.results_checks import Value
 from safetystats.reporting.text import escape
 from safetystats.shelf import shelf_path
 from safetystats.summaries import numbers
+
+Value = str | int | float
+"""What a key of the results has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -83,7 +83,9 @@ def estimand_tables(analysis: Analysis, names: Names) -> str:
             "the aligned score per standard deviation of capability; "
             "an en dash where a quantity is not defined, as without item counts."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
+        parts.append(
+            table_markdown(head, rows, source="posterior_estimands", caption=caption, numeric=range(1, len(head)))
+        )
     return "\n\n".join(parts)
 
 
@@ -113,7 +115,7 @@ def factors_table(analysis: Analysis) -> str:
         "Eigenvalues of the Spearman matrix of the capability benchmarks, the quantiles of eigenvalues of data without "
         "a factor, and the mean squared partial correlation once the components before this one are taken out."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(1, 2, 3, 4, 5))
+    return table_markdown(head, rows, source="number_of_factors", caption=caption, numeric=(1, 2, 3, 4, 5))
 
 
 def predictive_tables(analysis: Analysis, names: Names, models: Names) -> str:
@@ -151,7 +153,9 @@ def predictive_tables(analysis: Analysis, names: Names, models: Names) -> str:
             "median and equal-tailed interval over replications, and the share of replications above the data (ties "
             f"counted half).{MARK} unusual."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(2, len(head))))
+        parts.append(
+            table_markdown(head, rows, source="predictive_checks", caption=caption, numeric=range(2, len(head)))
+        )
     return "\n\n".join(parts)
 
 
@@ -167,7 +171,9 @@ def boundary_table(analysis: Analysis, names: Names) -> str:
         "Parameters of capability benchmarks at the edge of their range: a posterior probability or mean, and the "
         "limit beyond which it is named."
     )
-    return table_markdown(["Class", "Benchmark", "What", "Value", "Limit"], rows, caption=caption, numeric=(3, 4))
+    return table_markdown(
+        ["Class", "Benchmark", "What", "Value", "Limit"], rows, source="boundary_cases", caption=caption, numeric=(3, 4)
+    )
 
 
 def spec_tables(analysis: Analysis) -> str:
@@ -194,7 +200,7 @@ def spec_tables(analysis: Analysis) -> str:
             "are of all units of the "
             "spec; densities of different units are not to be compared."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(2, len(head))))
+        parts.append(table_markdown(head, rows, source="spec_comparison", caption=caption, numeric=range(2, len(head))))
     return "\n\n".join(parts)
 
 
@@ -234,7 +240,7 @@ def power_table(analysis: Analysis, names: Names) -> str:
         "Power scaling of the priors: how many of the correlations are flagged, and the largest sensitivity. An en "
         "dash: a uniform prior is the same when raised to a power, so that this says nothing of it."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(2, 3, 4, 5))
+    return table_markdown(head, rows, source="prior_sensitivity", caption=caption, numeric=(2, 3, 4, 5))
 
 
 def alternatives_table(analysis: Analysis, names: Names) -> str:
@@ -264,7 +270,7 @@ def alternatives_table(analysis: Analysis, names: Names) -> str:
         "of the loadings of the capability benchmarks, and the number of verdicts that change by more than Monte Carlo "
         "error."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(4, 6, 7))
+    return table_markdown(head, rows, source="prior_sensitivity", caption=caption, numeric=(4, 6, 7))
 
 
 def area_table(analysis: Analysis) -> str:
@@ -288,7 +294,7 @@ def area_table(analysis: Analysis) -> str:
         "layer over the cut posteriors: posterior mean and equal-tailed interval. Shrunken correlations of single "
         "benchmarks are in `tables/shrunken_correlations.csv`."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(2, 3, 4, 5, 6))
+    return table_markdown(head, rows, source="shrunken_correlations", caption=caption, numeric=(2, 3, 4, 5, 6))
 
 
 def _largest(rows: pd.DataFrame, names: Names) -> tuple[str, str]:

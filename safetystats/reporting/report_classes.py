@@ -64,7 +64,9 @@ def differences_tables(analysis: Analysis, names: Names) -> str:
             + (" † reuses runs of capability benchmarks." if shared & set(part["benchmark"]) else "")
             + (f"{UNSEEN} weights beyond a limit." if any(UNSEEN in r[2] for r in rows) else "")
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
+        parts.append(
+            table_markdown(head, rows, source="posterior_differences", caption=caption, numeric=range(1, len(head)))
+        )
     return "\n\n".join(parts)
 
 
@@ -90,7 +92,7 @@ def invariance_table(analysis: Analysis) -> str:
         "Leave-one-out predictive densities (elpd) of the capability benchmarks under three models of all classes "
         "together, each against the next freer one: configural, metric (equal loadings), scalar (equal intercepts too)."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9))
+    return table_markdown(head, rows, source="invariance", caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9))
 
 
 def invariance_loadings_table(analysis: Analysis, names: Names) -> str:
@@ -116,7 +118,7 @@ def invariance_loadings_table(analysis: Analysis, names: Names) -> str:
         "zero, in the configural model with capability of each class put on the scale of the reference class; in "
         "standard deviations over all models, not adjusted for their number."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(3, 4, 5))
+    return table_markdown(head, rows, source="invariance_loadings", caption=caption, numeric=(3, 4, 5))
 
 
 def mixed_tables(analysis: Analysis, names: Names) -> str:
@@ -149,7 +151,11 @@ def mixed_tables(analysis: Analysis, names: Names) -> str:
             ]  # fmt: skip
             parts.append(
                 table_markdown(
-                    head, rows, caption=_mixed_caption(analysis, label, kind), numeric=range(1, len(head) - 1)
+                    head,
+                    rows,
+                    source="mixed_effects",
+                    caption=_mixed_caption(analysis, label, kind),
+                    numeric=range(1, len(head) - 1),
                 )
             )
     return "\n\n".join(parts)
@@ -205,7 +211,7 @@ def crossed_table(analysis: Analysis) -> str:
             "over all models; posterior mean and equal-tailed interval, of a middle benchmark of the area and of a "
             "middle area. Single benchmarks are in `tables/crossed_effects.csv`."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
+        parts.append(table_markdown(head, rows, source="crossed_effects", caption=caption, numeric=range(1, len(head))))
     return "\n\n".join(parts)
 
 
@@ -242,7 +248,7 @@ def progress_table(analysis: Analysis, models: Names) -> str:
         "of the classes, the last column from the line of the model's own class. All models, and areas, are in "
         "`tables/differential_progress.csv`."
     )
-    return table_markdown(head, rows, caption=caption, numeric=range(2, len(head)))
+    return table_markdown(head, rows, source="differential_progress", caption=caption, numeric=range(2, len(head)))
 
 
 def shifts_table(analysis: Analysis, models: Names) -> str:
@@ -268,7 +274,7 @@ def shifts_table(analysis: Analysis, models: Names) -> str:
             "model): capability in standard deviations over all models, safety in standard deviations of a benchmark. "
             "Areas are in `tables/lineage_shifts.csv`."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(2, len(head))))
+        parts.append(table_markdown(head, rows, source="lineage_shifts", caption=caption, numeric=range(2, len(head))))
     return "\n\n".join(parts)
 
 
@@ -289,7 +295,9 @@ def overlap_table(analysis: Analysis) -> str:
         "Range of capability that both classes cover, in standard deviations over all models, and the share of the "
         "models of each inside the range of the other; medians over the benchmarks, with the smallest share."
     )
-    return table_markdown(head, rows, caption=caption, numeric=(2, 3, 4, 5)) if rows else ""
+    return (
+        table_markdown(head, rows, source="capability_overlap", caption=caption, numeric=(2, 3, 4, 5)) if rows else ""
+    )
 
 
 # --- parts ---

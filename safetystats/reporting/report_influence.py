@@ -83,4 +83,4 @@ def difference_influence_tables(analysis: Analysis, names: Names, models: Names)
 
 
 def _listed(changed_by: str, models: Names) -> str:
-    return ", ".join(escape(models.get(name, name)) for name in changed_by.split())
+    return ", ".join(escape(models.get(name, name)) for name in changed_by.split("; "))

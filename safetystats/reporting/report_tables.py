@@ -58,7 +58,9 @@ def left_out_table(flow: Flow, names: Names) -> str:
     for (what, reason), group in flow.left_out.groupby(["what", "reason"], sort=False):
         labels = [names.get(str(n), str(n)) for n in group["name"]]
         rows.append([escape(str(what)), str(len(labels)), escape(str(reason)), escape(", ".join(labels), ANY_LENGTH)])
-    return table_markdown(["What", "Number", "Reason", "Names"], rows, caption="Left out, and why.", numeric=(1,))
+    return table_markdown(
+        ["What", "Number", "Reason", "Names"], rows, source="left_out", caption="Left out, and why.", numeric=(1,)
+    )
 
 
 def audit_table(analysis: Analysis) -> str:
@@ -74,7 +76,7 @@ def audit_table(analysis: Analysis) -> str:
         for f in analysis.audit.graver_than("note")
     ]
     head = ["Severity", "Check", "Class", "Finding", "What to do"]
-    return table_markdown(head, rows, caption="What the audit of the table found.")
+    return table_markdown(head, rows, source="audit", caption="What the audit of the table found.")
 
 
 def source_table(table: ScoreTable) -> str:
@@ -108,6 +110,7 @@ def loadings_table(analysis: Analysis, names: Names) -> str:
     return table_markdown(
         head,
         rows,
+        source="capability_loadings",
         caption="Loadings on latent capability (posterior mean and equal-tailed interval), posterior mean of κ, and "
         "weight of the z-score in the component score of the 2024 recipe.",
         numeric=range(1, len(head)),
@@ -146,7 +149,9 @@ def posterior_tables(analysis: Analysis, names: Names) -> str:
             f"{limit}, probability {number_text(study.rope.probability)}) and probabilities are from the cut posterior."
             + (" † reuses runs of capability benchmarks." if shared else "")
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9)))
+        parts.append(
+            table_markdown(head, rows, source="posterior_correlations", caption=caption, numeric=(2, 3, 5, 6, 7, 8, 9))
+        )
     return "\n\n".join(parts)
 
 
@@ -180,7 +185,9 @@ def correlation_tables(analysis: Analysis, names: Names) -> str:
             f"Capabilities correlation (Spearman, aligned scores), class {escape(label)}, with {percent_text(level)} "
             "intervals of several kinds, and the posterior mean of ρ."
         )
-        parts.append(table_markdown(head, rows, caption=caption, numeric=range(1, len(head))))
+        parts.append(
+            table_markdown(head, rows, source="capability_correlations", caption=caption, numeric=range(1, len(head)))
+        )
     return "\n\n".join(parts)
 
 
@@ -199,7 +206,13 @@ def diagnostics_table(analysis: Analysis) -> str:
     caption = (
         "Checks of the fits. Mixed models that ended well, and notes on intervals, are in `tables/diagnostics.csv`."
     )
-    return table_markdown(["Fit", "Check", "Value", "Limit", "Outcome", "Why"], rows, caption=caption, numeric=(2, 3))
+    return table_markdown(
+        ["Fit", "Check", "Value", "Limit", "Outcome", "Why"],
+        rows,
+        source="diagnostics",
+        caption=caption,
+        numeric=(2, 3),
+    )
 
 
 def _at(keyed: pd.DataFrame, place: tuple[str, ...]) -> pd.Series | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from safetystats.reporting import results_checks, results_classes
-from safetystats.reporting.results_checks import Value as Value
+from safetystats.reporting.prose import Value
 from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
@@ -197,6 +197,7 @@ def _diagnostics(analysis: Analysis) -> dict[str, Value]:
     worst = {"r_hat": "max", "ess_bulk": "min", "ess_tail": "min", "divergences": "sum", "e_bfmi": "min"}
     for check, how in worst.items():
         found[f"worst.{check}"] = float(sampled.loc[sampled["check"] == check, "value"].agg(how))
+    found["worst.ess"] = min(float(found["worst.ess_bulk"]), float(found["worst.ess_tail"]))
     khat = diagnostics.loc[diagnostics["check"] == "pareto_k", "value"]
     found["worst.pareto_k"] = float(khat.max()) if len(khat) else float("nan")
     return found

@@ -11,13 +11,12 @@ import pandas as pd
 from safetystats.inference.hierarchy import shrink
 from safetystats.inference.predictive import UNUSUAL
 from safetystats.inference.sensitivity import LIKELIHOOD, THRESHOLD
+from safetystats.reporting.prose import Value
 from safetystats.scores.n_factors import count_factors
 from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.estimands import MOST_UNDEFINED
 from safetystats.summaries.posterior import verdict_of
-
-Value = str | int | float
 
 LOO_DIFFERENCE = 4
 """Differences of elpd below this say little (Sivula et al. 2020)."""

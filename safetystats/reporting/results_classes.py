@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from safetystats.reporting.results_checks import Value, mechanical
+from safetystats.reporting.prose import Value
+from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.crossed_tables import ALL
 from safetystats.summaries.influence import UNITS as REMOVED
@@ -231,16 +232,15 @@ def _influence(frame: pd.DataFrame, groups: Sequence[str]) -> dict[str, Value]:
                 found |= {
                     f"influence.{end}": len(own),
                     f"influence_small.{end}": int(small.sum()),
+                    f"influence_large.{end}": int((~small).sum()),
                     f"influence_lost.{end}": int((small & changed).sum()),
                     f"influence_gained.{end}": int((~small & changed).sum()),
                     f"influence_sign.{end}": int((small & (own["n_sign"].astype(float) > 0)).sum()),
                 }
-                if len(own):
-                    counts = own["label"].value_counts()
-                    found |= {
-                        f"influence_most_of.{end}": str(counts.index[0]),
-                        f"influence_most.{end}": int(counts.iloc[0]),
-                    }
+                counts = own.loc[own["label"] != "", "label"].value_counts()
+                found[f"influence_most.{end}"] = int(counts.iloc[0]) if len(counts) else 0
+                if len(counts):
+                    found[f"influence_most_of.{end}"] = str(counts.index[0])
     return found
 
 
@@ -255,6 +255,8 @@ def _difference_influence(frame: pd.DataFrame) -> dict[str, Value]:
         off = part["benchmark"][clear(part)].unique()
         crossed = part["benchmark"][part["crosses"].astype(bool)].unique()
         found |= {
+            f"difference_tried.{end}": int(part["benchmark"].nunique()),
+            f"difference_tried_clear.{end}": len(off),
             f"difference_lost.{end}": len(set(crossed) & set(off)),
             f"difference_gained.{end}": len(set(crossed) - set(off)),
             f"difference_moved_of.{end}": str(part.loc[place, "benchmark"]),

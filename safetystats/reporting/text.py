@@ -35,7 +35,12 @@ def one_line(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def table_markdown(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str, numeric: Sequence[int] = ()
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str,
+    numeric: Sequence[int] = (),
+    source: str = "",
 ) -> str:
     """Return a pandoc pipe table with a caption.
 
@@ -49,10 +54,14 @@ def table_markdown(
         Already Markdown, one paragraph.
     numeric : sequence of int
         Columns to align right.
+    source : str
+        Name of the table in `tables/` that has all rows and columns in full precision; writers that cannot show every
+        row name it.
     """
     rule = ["---:" if place in set(numeric) else ":---" for place in range(len(header))]
     lines = [_line(header), _line(rule), *(_line(row) for row in rows)]
-    return "\n".join([*lines, "", f": {caption}"])
+    attributes = f' {{source="tables/{source}.csv"}}' if source else ""
+    return "\n".join([*lines, "", f": {caption}{attributes}"])
 
 
 def shared_ending(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ INFLUENCE_TABLES: dict[str, tuple[str, ...]] = {
 """Columns of each table, in the order they are written."""
 
 INFLUENCE_GLOSSARY: dict[str, str] = {
-    "changed_by": "units, five at most, whose removal takes the p-value to the other side of 0.05; largest move first",
+    "changed_by": "units whose removal takes the p-value to the other side of 0.05, five at most, between semicolons",
     "crosses": "whether the interval with all models and the one without this leave out zero differently",
     "delta_without": "posterior mean of the difference without the score of this model; empty where not made anew",
     "dfbetas": "estimate less estimate without the unit, over the standard error without it",

@@ -108,7 +108,7 @@ def _term(comparison: Comparison, found: Deletions, labels: Sequence[str], term:
         "label": labels[top], "estimate_without": without[top], "std_error_without": found.std_error[top, term],
         "p_without": p_without[top], "dfbetas": change[top], "estimate_least": float(np.nanmin(without)),
         "estimate_most": float(np.nanmax(without)), "n_sign": int((fitted & (without * estimate < 0)).sum()),
-        "n_side": int(crossed.sum()), "changed_by": " ".join([labels[i] for i in order if crossed[i]][:LISTED]),
+        "n_side": int(crossed.sum()), "changed_by": "; ".join([labels[i] for i in order if crossed[i]][:LISTED]),
     }  # fmt: skip
 
 

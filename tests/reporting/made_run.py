@@ -1,4 +1,4 @@
-"""The folder of a finished run, made by hand: what a card says of it is known."""
+"""The folder of a finished run, made by hand: what cards and pages say of it is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from made_text import SVG, png, texts
 
+from safetystats.reporting.folder import PAGE_DATA
+from safetystats.reporting.page import data_text
+from safetystats.reporting.page_data import pack
 from safetystats.shelf import sha256_bytes
 from safetystats.specs import StudySpec
 from safetystats.summaries.glossary import TABLES
@@ -33,12 +37,13 @@ def make_run(
     folder: Path,
     asked: StudySpec | None = None,
     *,
+    names: Sequence[str] = ("a", "b"),
     benchmarks: Mapping[str, str] | None = None,
     failed: bool = False,
     priors: bool = True,
     fingerprint: str | None = None,
 ) -> Path:
-    """Write the files of a run that cards need; `benchmarks` renames the three benchmarks."""
+    """Write the files of a run but its fits; the text holds `names`, and `benchmarks` renames the three benchmarks."""
     asked = asked or study()
     plan = plan_study("made", asked)
     own = {name: (benchmarks or {}).get(name, name) for name in (SETTLED, OPEN, CHAT_ONLY)}
@@ -99,9 +104,21 @@ def make_run(
         "tables": digests,
         "gates": {"passed": not failed, "checks": checks},
         "versions": {"safetystats": "0.0.made"},
+        "fits_reused": False,
+        "timings": {"sampling the model": 150.0, "tables": 3.0},
+        "platform": "Linux-made",
+        "machine": {"processor": "x86_64", "cores": 2},
     }
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (folder / "results.json").write_text("{}", encoding="utf-8")
+    for part in ("text", "figures"):
+        (folder / part).mkdir(exist_ok=True)
+    for name, text in texts(names, passed=not failed).items():
+        (folder / "text" / f"{name}.md").write_text(text, encoding="utf-8")
+    data = {"figures": {"fig": pack(pd.DataFrame({"name": list(names)}))}, "scatter": None, "words": list(names)}
+    (folder / PAGE_DATA).write_text(data_text(data), encoding="utf-8")
+    (folder / "figures" / "fig.svg").write_text(SVG, encoding="utf-8")
+    (folder / "figures" / "fig.png").write_bytes(png())
     return folder
 
 

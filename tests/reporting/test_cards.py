@@ -20,7 +20,8 @@ from safetystats.reporting.badge import COLOURS, draw_badge, draw_intervals
 from safetystats.reporting.cards import card_markdown, card_stem, flat, write_cards
 from safetystats.shelf import shelf_path
 from safetystats.summaries.cards import SCHEMA, SCHEMA_VERSION, benchmark_card, card_names, models_needed
-from safetystats.summaries.finished import FinishedRun, find_run, read_run
+from safetystats.summaries.finished import FinishedRun, read_run
+from safetystats.summaries.record import find_run
 
 READABLE = 4.5  # contrast of small text, WCAG 2.1, success criterion 1.4.3
 SVG = "{http://www.w3.org/2000/svg}"

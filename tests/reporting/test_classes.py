@@ -207,9 +207,13 @@ def test_rows_that_rest_on_one_model_are_shown_and_no_others(checked: Analysis) 
         "Of 1 class effect with an unadjusted chi-square p-value below 0.05, 1 has a larger one without some model and "
         "1 without some lineage; 1 and 1 change sign."
     ) in text["mixed"]
-    assert "Of 0 interactions with an unadjusted chi-square" in text["mixed"]
+    assert (
+        "No interaction has an unadjusted chi-square p-value below 0.05. Of 12 interactions with a larger p-value, 0 "
+        "fall below without some model and 0 without some lineage."
+    ) in text["mixed"]
     assert text["mixed"].count("| −0.12 | 0.600 | 2.5 |") == 2
     differences = text["class-differences"]
+    assert "12 differences were each made anew" in differences
     assert "Of 1 interval without zero, 1 takes zero in; of the others 0 leave it out." in differences
     assert differences.count("| 0.25 [−0.15, 0.65] |") == 1
     quiet = {name: checked.tables[name].copy() for name in ("class_influence", "difference_influence")}
@@ -218,6 +222,29 @@ def test_rows_that_rest_on_one_model_are_shown_and_no_others(checked: Analysis) 
     text = {key: plain(part) for key, part in render(with_tables(checked, **quiet)).items()}
     assert "DFBETAS" not in text["mixed"]
     assert "of the others 0 leave it out" in text["class-differences"]
+
+
+def test_sentences_of_influence_for_one_row_and_for_none(checked: Analysis) -> None:
+    frame = checked.tables["difference_influence"]
+    names = list(dict.fromkeys(frame["benchmark"]))
+    one = plain(
+        render(with_tables(checked, difference_influence=frame[frame["benchmark"] == names[0]]))["class-differences"]
+    )
+    assert "1 difference was made anew without the model" in one
+    assert "Of 1 interval without zero, 1 takes zero in. The largest change" in one
+    other = frame[frame["benchmark"] == names[1]].assign(crosses=True)
+    none = plain(render(with_tables(checked, difference_influence=other))["class-differences"])
+    assert "With all models no interval leaves out zero; 1 does without one of them. The largest change" in none
+    effects = checked.tables["class_influence"]
+    small = effects[(effects["benchmark"] == names[0]) & (effects["group"] == "lineage")]
+    text = plain(render(with_tables(checked, class_influence=small))["mixed"])
+    assert "Of 1 class effect with an unadjusted chi-square p-value below 0.05, 1 has a larger one" in text
+    assert "with a larger p-value" not in text.split("No interaction")[0].split("Of 1 class effect")[1]
+    assert "Of 1 interaction with a larger p-value, 0 fall below without some model" in text
+    refused = plain(render(with_tables(checked, class_influence=small.assign(label="", n_refused=9)))["mixed"])
+    assert "is most often" not in refused
+    gone = render(with_tables(checked, class_influence=effects.iloc[:0]))["mixed"]
+    assert "What single models decide" not in gone
 
 
 def test_intercepts_without_a_verdict_say_that_loadings_are_the_reason(checked: Analysis) -> None:

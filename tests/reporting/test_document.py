@@ -12,8 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_tables import fully_checked
+from seen import from_docx, from_latex, from_pdf, squeezed
 
-from safetystats.reporting.document import render_document
+from safetystats.reporting.document import render_document, render_texts
+from safetystats.reporting.folder import open_run, results_source, write_formats
 from safetystats.reporting.output import write_study
 from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import escape, labels_for, shared_ending, table_markdown
@@ -22,6 +24,7 @@ from safetystats.shelf import shelf_names, shelf_path
 from safetystats.specs import StudySpec
 from safetystats.summaries import analysis as analysis_module
 from safetystats.summaries.analysis import Analysis, plan_study, run_study
+from safetystats.summaries.finished import read_run
 from safetystats.summaries.gates import Check
 
 BANNED = (
@@ -114,11 +117,23 @@ def test_results_hold_the_tables(analysis: Analysis) -> None:
 @pytest.mark.parametrize("which", ["analysis", "checked"])
 def test_prose_makes_no_claim_beyond_the_estimand(which: str, request: pytest.FixtureRequest) -> None:
     found: Analysis = request.getfixturevalue(which)
-    text = render_document(found, collect_results(found), {})
+    texts = render_texts(found, collect_results(found), {})
+    text = texts["report"]
     text = text.replace("trong prior or weak likelihood", "")  # what power scaling calls it
     prose = text.lower().split("# what the audit found")[0] + text.lower().split("# capability {#")[1]
+    prose += texts["methods-short"].lower() + texts["methods-checklist"].lower()
     for word in BANNED:
         assert not re.search(rf"\b{re.escape(word)}\b", prose), word
+
+
+@pytest.mark.parametrize("which", ["analysis", "checked"])
+def test_the_short_form_is_a_paragraph_of_about_150_words(which: str, request: pytest.FixtureRequest) -> None:
+    found: Analysis = request.getfixturevalue(which)
+    results = collect_results(found)
+    text = render_texts(found, results, {})["methods-short"].split("\n\n", maxsplit=1)[1]
+    assert "\n\n" not in text.strip()
+    assert 110 <= len(text.split()) <= 200  # "about 150": a third either way
+    assert f"{results['models']} models" in text
 
 
 @pytest.mark.parametrize("name", shelf_names("reports/prose", ".md"))
@@ -154,6 +169,22 @@ def test_the_page_loads_nothing_and_describes_every_figure(
         assert len(html.unescape(alt.group(1) or alt.group(2))) > 40
     for table in re.findall(r"<table.*?</table>", page, flags=re.DOTALL):
         assert "<caption>" in table
+
+
+def test_a_written_run_is_read_back_and_its_page_written_again(checked: Analysis, tmp_path: Path) -> None:
+    out = write_study(checked, tmp_path / "out").folder
+    tables = read_run(out).tables
+    assert set(tables) == set(checked.tables)
+    for name, frame in checked.tables.items():
+        for column in frame:
+            if len(frame) and all(isinstance(value, str) for value in frame[column]):
+                assert list(tables[name][column]) == list(frame[column]), f"{name}, {column}"
+    first = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    write_formats(open_run(out), ["html"])
+    assert (out / "report.html").read_bytes() == first
+    assert b'"benchmarks":[{' in first
+    assert "{#barg}" not in results_source(open_run(out))
 
 
 def test_a_failed_gate_comes_first_and_withholds_verdicts(
@@ -217,8 +248,15 @@ def test_hostile_names_in_a_study_are_text(quick_study: StudySpec, store_root: P
     page = read((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("script") == 2  # the data and the script
     assert visible(HOSTILE[0]) in page.text
+    document = from_docx(tmp_path / "out" / "report.docx")
+    pages = squeezed(from_pdf((tmp_path / "out" / "report.pdf").read_bytes()))
+    latex = from_latex((tmp_path / "out" / "results.tex").read_text(encoding="utf-8"))
     for place in (0, 8, 12):  # a model and two benchmarks that the text names in tables
         assert visible(one_line[place]) in page.text
+        assert squeezed(visible(one_line[place])) in squeezed(document)
+        assert squeezed(visible(one_line[place])) in squeezed(latex)
+    assert squeezed(one_line[0]) in pages
+    assert "\\input" not in latex
 
 
 def test_labels_lose_what_all_share_and_stay_apart() -> None:

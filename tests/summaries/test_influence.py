@@ -54,8 +54,8 @@ def test_encoder_decoder_models_of_helm_classic_decide_interactions(found: pd.Da
     fair = slope.loc[("classic_fair_mmlu", "model")]
     assert fair["p_value"] < SIDE < 0.5 < fair["p_without"]
     assert fair["estimate"] < 0 < fair["estimate_without"]
-    assert fair["n_side"] == len(fair["changed_by"].split())
-    assert set(fair["changed_by"].split()) == {"bigscience/T0pp", "google/t5-11b"}
+    assert fair["n_side"] == len(fair["changed_by"].split("; "))
+    assert set(fair["changed_by"].split("; ")) == {"bigscience/T0pp", "google/t5-11b"}
     # Each of the pair hides the other: only without both is the interaction of fair BoolQ beyond 0.05.
     boolq = slope.loc["classic_fair_boolq"]
     assert boolq.loc["model", "n_side"] == 0

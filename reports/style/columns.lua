@@ -1,0 +1,141 @@
+-- Widths of table columns, for writers that set type on pages. Shared by the filters beside this file.
+
+local M = {}
+
+local SEP = 2 -- characters that a gap between two columns takes
+local LONGEST_WORD = 24 -- a longer word is broken
+local COMFORTABLE = 20 -- a column of words is not made narrower than this while another size of type is left
+
+local function plain(blocks)
+  -- Formulas count as what is seen of them, not as what is typed.
+  local shown = pandoc.Blocks(blocks):walk({
+    Math = function(el)
+      local text = el.text:gsub("\\mathrm", ""):gsub("\\%a+", "x"):gsub("[{}\\]", "")
+      return pandoc.Str(text)
+    end,
+    RawInline = function(el)
+      local text = el.text:gsub("\\mathrm", ""):gsub("\\allowbreak", ""):gsub("\\hspace{.-}", ""):gsub("\\%a+", "x"):gsub("[${}\\,]", "")
+      return pandoc.Str(text)
+    end,
+  })
+  return pandoc.utils.stringify(shown)
+end
+
+local function length(text)
+  return utf8.len(text) or #text
+end
+
+local function longest_word(text)
+  local longest = 0
+  for word in text:gmatch("%S+") do
+    longest = math.max(longest, length(word))
+  end
+  return math.min(longest, LONGEST_WORD)
+end
+
+-- Heads are bold, and capitals are wider than what is counted as one character.
+local function heavy(text)
+  local longest = 0
+  for word in text:gmatch("%S+") do
+    local _, capitals = word:gsub("%u", "")
+    longest = math.max(longest, length(word) + capitals / 3)
+  end
+  return math.min(longest, LONGEST_WORD)
+end
+
+--- All rows of the body of a table.
+function M.rows(tbl)
+  local rows = pandoc.List({})
+  for _, body in ipairs(tbl.bodies) do
+    rows:extend(body.body)
+  end
+  return rows
+end
+
+--- What every column asks for: `natural`, all in one line; `need`, the least that can be read; `words`, whether it wraps.
+function M.measure(tbl)
+  local columns = {}
+  for place, spec in ipairs(tbl.colspecs) do
+    local head, body, word = 0, 0, 0
+    for _, row in ipairs(tbl.head.rows) do
+      head = math.max(head, heavy(plain(row.cells[place].contents)))
+    end
+    for _, row in ipairs(M.rows(tbl)) do
+      local text = plain(row.cells[place].contents)
+      body = math.max(body, length(text))
+      word = math.max(word, longest_word(text))
+    end
+    local words = spec[1] ~= pandoc.AlignRight and body > 16
+    local need = words and math.max(head, word, math.min(body, COMFORTABLE)) or math.max(head, body)
+    columns[place] = { natural = math.max(head, body), need = need, words = words }
+  end
+  return columns
+end
+
+--- Share `budget` characters among columns. Returns the widths, whether all fit, and whether none has to wrap.
+function M.allot(columns, budget)
+  local want, need = 0, 0
+  for _, column in ipairs(columns) do
+    want = want + column.natural + SEP
+    need = need + column.need + SEP
+  end
+  local widths = {}
+  local spare, lack = math.max(budget - need, 0), want - need
+  for place, column in ipairs(columns) do
+    local more = lack > 0 and math.min(spare / lack, 1) * (column.natural - column.need) or 0
+    widths[place] = column.need + more + SEP
+  end
+  return widths, need <= budget, want <= budget
+end
+
+--- The first of the settings {budget = ...} in which a table fits, else the last; with the widths in it.
+function M.choose(columns, settings)
+  for place, setting in ipairs(settings) do
+    local widths, fits, loose = M.allot(columns, setting.budget)
+    if fits or place == #settings then
+      return setting, widths, fits, loose
+    end
+  end
+end
+
+--- Set the widths of a table as shares of `budget`; more than the whole is shrunk to it.
+function M.set_widths(tbl, widths, budget)
+  local total = 0
+  for _, width in ipairs(widths) do
+    total = total + width
+  end
+  local whole = math.max(total, budget)
+  local specs = {}
+  for place, spec in ipairs(tbl.colspecs) do
+    specs[place] = { spec[1], widths[place] / whole }
+  end
+  tbl.colspecs = specs
+end
+
+--- A filter that gives every word that is too long places to break at, made by `maker`.
+function M.breakable(maker)
+  return function(el)
+    if length(el.text) <= LONGEST_WORD then
+      return nil
+    end
+    local parts, run, count = pandoc.List({}), "", 0
+    local function flush()
+      if run ~= "" then
+        parts:insert(el.t == "Code" and pandoc.Code(run) or pandoc.Str(run))
+        run, count = "", 0
+      end
+    end
+    for _, code in utf8.codes(el.text) do
+      local ch = utf8.char(code)
+      run, count = run .. ch, count + 1
+      if count >= 12 or (count >= 4 and ch:find("^[/_%-.,:;|=]$")) then
+        flush()
+        parts:insert(maker())
+      end
+    end
+    flush()
+    return parts
+  end
+end
+
+return M
