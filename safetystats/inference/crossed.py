@@ -135,7 +135,8 @@ def sample_crossed(
         more = {"draws": 2 * spec.sampling.draws, "tune": 2 * spec.sampling.tune}
         accept_now = max(spec.sampling.target_accept, accept)
         plans.append(spec.sampling.model_copy(update={**more, "target_accept": accept_now}))
-        draws = draw_crossed(design, data.capability, spec.priors, plans[-1], seed, report, cores)
+        anew = seed_for(seed, "attempt", str(len(plans)))
+        draws = draw_crossed(design, data.capability, spec.priors, plans[-1], anew, report, cores)
     return draws, tuple(plans)
 
 

@@ -16,7 +16,7 @@ from safetystats.specs import CutPlan
 
 CAPABILITY_DRAWS = 150
 """Draws of capability; the same ones with and without a model, so that most of their error cancels."""
-EACH = 2
+EACH = 4
 CANDIDATES = 16
 """Candidates for every draw that is kept, as in `safetystats.inference.paired`."""
 

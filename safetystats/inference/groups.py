@@ -314,10 +314,10 @@ def _sampled(
 
     compiled = compile_groups(size)
 
-    def draw(plan: SamplingPlan) -> xr.DataTree:
+    def draw(plan: SamplingPlan, seed: int) -> xr.DataTree:
         return draw_groups(compiled, data, arrays, plan, seed, report)
 
-    return until_gates(draw, spec.sampling, lambda tree: group_convergence(tree).passes(spec.gates))
+    return until_gates(draw, spec.sampling, seed, lambda tree: group_convergence(tree).passes(spec.gates))
 
 
 def _log_likelihood(tree: xr.DataTree, data: Sequence[FactorData]) -> float:
