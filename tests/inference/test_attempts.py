@@ -7,7 +7,7 @@ import xarray as xr
 from safetystats.inference.attempts import until_gates
 from safetystats.specs import SamplingPlan
 
-FIRST = SamplingPlan(chains=2, draws=100, tune=50, target_accept=0.8)
+FIRST = SamplingPlan(chains=2, draws=100, tune=100, target_accept=0.8)
 
 
 def test_every_attempt_has_a_seed_of_its_own() -> None:
@@ -22,7 +22,7 @@ def test_every_attempt_has_a_seed_of_its_own() -> None:
     assert [plan for plan, _ in seen] == list(plans)
     assert len({seed for _, seed in seen}) == len(plans) == 3
     assert seen[0] == (FIRST, 7)
-    assert all(plan.draws == 200 and plan.tune == 100 for plan in plans[1:])
+    assert all(plan.draws == 200 and plan.tune == 200 for plan in plans[1:])
     assert plans[0].target_accept < plans[1].target_accept < plans[2].target_accept
     again = seen.copy()
     seen.clear()
