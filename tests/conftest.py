@@ -15,6 +15,7 @@ MIRROR = Path(os.environ.get("SAFETYSTATS_TEST_MIRROR", Path(__file__).resolve()
 REFERENCE = Path(os.environ.get("SAFETYSTATS_TEST_REFERENCE", MIRROR.parent / "reference"))
 
 
+@pytest.hookimpl(tryfirst=True)  # the names of groups are read by another hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module, and all that needs the study, in one process where tests run in several: fixtures are dear."""
     for item in items:
