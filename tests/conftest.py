@@ -15,14 +15,6 @@ MIRROR = Path(os.environ.get("SAFETYSTATS_TEST_MIRROR", Path(__file__).resolve()
 REFERENCE = Path(os.environ.get("SAFETYSTATS_TEST_REFERENCE", MIRROR.parent / "reference"))
 
 
-@pytest.hookimpl(tryfirst=True)  # the names of groups are read by another hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module, and all that needs the study, in one process where tests run in several: fixtures are dear."""
-    for item in items:
-        group = "study" if "study" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Folder that holds `ren2024/` with the paper's files; missing fails in CI and skips elsewhere."""
