@@ -625,7 +625,7 @@ def test_data_that_do_not_fit_are_refused() -> None:
             with pytest.raises(ValueError, match="do not fit into"):
                 integrated_data(values, codes, plan(values.shape[1]), closed)
     for pattern, noise in ((plan(2, 1), none), (plan(2), none + 0.1)):
-        with pytest.raises(ValueError, match="(further factors do|sampling error does) not fit into"):
+        with pytest.raises(ValueError, match=r"(further factors do|sampling error does) not fit into"):
             sampled_data(good, families, noise, pattern, kind)
     with pytest.raises(ValueError, match="do not fit into"):
         integrated_data(good, families, plan(2, 1), closed)
