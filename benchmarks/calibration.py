@@ -78,7 +78,7 @@ FEW = 100
 FEWEST_SCORES = 12
 """Fewest scores of a safety column that is simulated."""
 BINS = 10
-MOST_POINTS = 50
+MOST_POINTS = 38
 """Of one curve in the figure."""
 WAYS = ("known", "cut", "joint")
 MEANT = 500
