@@ -1,7 +1,7 @@
 """The arithmetic of the crossed density, compiled: one area at a time, so that its matrices stay in the cache.
 
-What is computed is explained in `safetystats.inference.crossed_marginal`. Arrays in NumPy took several times as long,
-most of it in calls on small arrays, and held the interpreter's lock, so that chains could not run at once.
+What is computed is explained in `safetystats.inference.crossed_marginal`. Arrays in NumPy took longer, most of it
+in calls on small arrays, and held the interpreter's lock, so that chains could not run at once.
 """
 
 from __future__ import annotations
