@@ -170,6 +170,7 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
                     "folder": str(written.folder),
                     "report": str(written.report),
                     "summary": list(written.summary),
+                    "remarks": list(written.remarks),
                     "gates_passed": written.gates_passed,
                     "fits_reused": analysis.reused,
                 },
@@ -181,6 +182,8 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
     else:
         for line in written.summary:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for remark in written.remarks:
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
         console.print("Report:", markup=False, end=" ")
         typer.echo(str(written.report))
     if not written.gates_passed:

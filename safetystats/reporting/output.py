@@ -43,12 +43,15 @@ class Written:
     summary : tuple of str
         The lines that stand first in it, as plain text.
     gates_passed : bool
+    remarks : tuple of str
+        What a reader should know of the pages, such as why a PDF could not be checked against PDF/UA.
     """
 
     folder: Path
     report: Path
     summary: tuple[str, ...]
     gates_passed: bool
+    remarks: tuple[str, ...]
 
 
 def write_study(analysis: Analysis, folder: Path) -> Written:
@@ -58,7 +61,8 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     ----------
     analysis : Analysis
     folder : Path
-        Made if it does not exist; files of the same names are replaced, other files are left alone.
+        Made if it does not exist; files of the same names are replaced, other files are left alone. `run.json` goes
+        first and comes after the tables and texts, so that a folder that was half replaced is not taken for a run.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]
     drawn = [drawing for drawing in drawings if drawing is not None]
+    # Until its tables are whole again, the folder is not that of a finished run.
+    (folder / "run.json").unlink(missing_ok=True)
     for drawing in drawn:
         write_atomic(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
         write_atomic(folder / "figures" / f"{drawing.name}.png", drawing.png)
@@ -119,12 +125,13 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
         write_atomic(folder / "text" / f"{name}.md", text)
     write_atomic(folder / PAGE_DATA, data_text(page_data(analysis)))
     write_atomic(folder / "run.json", json_text(_run_record(analysis)))
-    write_formats(open_run(folder), FORMATS)
+    pages = write_formats(open_run(folder), FORMATS)
     return Written(
         folder=folder,
         report=folder / "report.html",
         summary=tuple(plain(line) for line in summary_lines(analysis, results)),
         gates_passed=analysis.gates_passed,
+        remarks=pages.remarks,
     )
 
 

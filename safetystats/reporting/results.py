@@ -198,7 +198,8 @@ def _diagnostics(analysis: Analysis) -> dict[str, Value]:
     for check, how in worst.items():
         found[f"worst.{check}"] = float(sampled.loc[sampled["check"] == check, "value"].agg(how))
     found["worst.ess"] = min(float(found["worst.ess_bulk"]), float(found["worst.ess_tail"]))
-    khat = diagnostics.loc[diagnostics["check"] == "pareto_k", "value"]
+    weighted = diagnostics["fit"].str.startswith("joint/") & (diagnostics["check"] == "pareto_k")
+    khat = diagnostics.loc[weighted, "value"]
     found["worst.pareto_k"] = float(khat.max()) if len(khat) else float("nan")
     return found
 

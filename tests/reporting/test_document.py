@@ -14,9 +14,11 @@ import pytest
 from made_tables import fully_checked
 from seen import from_docx, from_latex, from_pdf, squeezed
 
+from safetystats.errors import StudyError
 from safetystats.reporting.document import render_document, render_texts
 from safetystats.reporting.folder import open_run, results_source, write_formats
 from safetystats.reporting.output import write_study
+from safetystats.reporting.prose import Quoter
 from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import escape, labels_for, shared_ending, table_markdown
 from safetystats.reporting.writers import to_html
@@ -26,6 +28,7 @@ from safetystats.summaries import analysis as analysis_module
 from safetystats.summaries.analysis import Analysis, plan_study, run_study
 from safetystats.summaries.finished import read_run
 from safetystats.summaries.gates import Check
+from safetystats.summaries.record import find_run
 
 BANNED = (
     "significant", "causes", "caused by", "leads to", "no effect", "is safe", "proves", "proven", "substantial",
@@ -94,6 +97,34 @@ def test_every_number_of_the_document_comes_from_the_results(analysis: Analysis)
     moved = {k: v + 1000 if isinstance(v, int) and k in ("models", "families") else v for k, v in results.items()}
     assert "1067 models" not in render_document(analysis, results, {})
     assert "1 067 models of 1 025 families" in render_document(analysis, moved, {})
+
+
+OPEN, CLOSE = "\ue000", "\ue001"
+"""Stand around what a sentence quotes, where every quotation is marked."""
+
+
+@pytest.mark.parametrize("which", ["analysis", "checked"])
+def test_every_number_in_a_sentence_is_quoted_by_key(
+    which: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: Analysis = request.getfixturevalue(which)
+    results = collect_results(found)
+    for method in ("num", "pct", "count", "est", "name", "model"):
+        real = getattr(Quoter, method)
+        monkeypatch.setattr(Quoter, method, lambda self, *args, real=real, **kw: OPEN + real(self, *args, **kw) + CLOSE)
+    texts = render_texts(found, results, {})
+    spec, gates = found.plan.factor, found.plan.factor.gates
+    # What the study and its specs set is quoted from them, not from results; names and titles are text.
+    set_by_specs = {str(found.plan.study.seed), f"{gates.ess:.0f}", f"{gates.e_bfmi:.1f}", f"{gates.pareto_k:.1f}"}
+    set_by_specs |= {f"{gates.r_hat:.2f}", str(gates.divergences)}
+    for name, text in texts.items():
+        prose = text.split("# Reporting guidelines {#barg}")[0]
+        prose = re.sub(rf"{OPEN}[^{CLOSE}]*{CLOSE}", "", prose)
+        prose = re.sub(r"^\|.*$|^: .*$|^#.*$", "", prose, flags=re.MULTILINE)  # tables, captions, headings
+        prose = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|@[\w-]+|\{[^}]*\}", "", prose, flags=re.DOTALL)
+        loose = [m.group(0) for m in re.finditer(r".{0,40}(?<![\w.])\d[\d.]*.{0,20}", prose)]
+        assert loose == [], name
+    del spec, set_by_specs
 
 
 def test_a_missing_result_is_an_error_not_a_gap(analysis: Analysis) -> None:
@@ -185,6 +216,22 @@ def test_a_written_run_is_read_back_and_its_page_written_again(checked: Analysis
     assert (out / "report.html").read_bytes() == first
     assert b'"benchmarks":[{' in first
     assert "{#barg}" not in results_source(open_run(out))
+
+
+def test_a_folder_that_was_half_replaced_is_no_run(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_study(analysis, tmp_path / "out").folder
+    assert find_run(str(out)) == out
+
+    def interrupted(*args: object) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetystats.reporting.output.render_texts", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_study(analysis, out)
+    with pytest.raises(StudyError, match="without run"):
+        find_run(str(out))
 
 
 def test_a_failed_gate_comes_first_and_withholds_verdicts(
