@@ -6,11 +6,15 @@ local SEP = 2 -- characters that a gap between two columns takes
 local LONGEST_WORD = 24 -- a longer word is broken
 local COMFORTABLE = 20 -- a column of words is not made narrower than this while another size of type is left
 
-local function plain(blocks)
-  -- Formulas count as what is seen of them, not as what is typed.
+local function plain(blocks, stretch)
+  -- Formulas count as what is seen of them, not as what is typed; they are not broken.
   local shown = pandoc.Blocks(blocks):walk({
     Math = function(el)
       local text = el.text:gsub("\\mathrm", ""):gsub("\\%a+", "x"):gsub("[{}\\]", "")
+      if stretch > 1 then
+        text = text:gsub("%s+", "\u{a0}")
+        text = text .. string.rep("x", math.ceil((stretch - 1) * (utf8.len(text) or #text)))
+      end
       return pandoc.Str(text)
     end,
     RawInline = function(el)
@@ -25,12 +29,12 @@ local function length(text)
   return utf8.len(text) or #text
 end
 
-local function longest_word(text)
+local function longest_word(text, stretch)
   local longest = 0
   for word in text:gmatch("%S+") do
     longest = math.max(longest, length(word))
   end
-  return math.min(longest, LONGEST_WORD)
+  return math.min(longest, math.ceil(stretch * LONGEST_WORD))
 end
 
 -- Heads are bold, and capitals are wider than what is counted as one character.
@@ -53,17 +57,19 @@ function M.rows(tbl)
 end
 
 --- What every column asks for: `natural`, all in one line; `need`, the least that can be read; `words`, whether it wraps.
-function M.measure(tbl)
+-- `stretch`: how much wider than words of as many letters formulas are, where they are set in a size of their own.
+function M.measure(tbl, stretch)
+  stretch = stretch or 1
   local columns = {}
   for place, spec in ipairs(tbl.colspecs) do
     local head, body, word = 0, 0, 0
     for _, row in ipairs(tbl.head.rows) do
-      head = math.max(head, heavy(plain(row.cells[place].contents)))
+      head = math.max(head, heavy(plain(row.cells[place].contents, stretch)))
     end
     for _, row in ipairs(M.rows(tbl)) do
-      local text = plain(row.cells[place].contents)
+      local text = plain(row.cells[place].contents, stretch)
       body = math.max(body, length(text))
-      word = math.max(word, longest_word(text))
+      word = math.max(word, longest_word(text, stretch))
     end
     local words = spec[1] ~= pandoc.AlignRight and body > 16
     local need = words and math.max(head, word, math.min(body, COMFORTABLE)) or math.max(head, body)

@@ -4,6 +4,7 @@ local here = pandoc.path.directory(PANDOC_SCRIPT_FILE)
 local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 
 local SETTINGS = { { budget = 122 }, { budget = 184, turned = true } }
+local STRETCH = 1.6 -- formulas do not take the size of type of a table in every word processor
 local PORTRAIT = '<w:pgSz w:w="11906" w:h="16838"/>'
 local TURNED = '<w:pgSz w:w="16838" w:h="11906" w:orient="landscape"/>'
 local MARGINS = '<w:pgMar w:top="1134" w:right="1021" w:bottom="1134" w:left="1021" w:header="567" w:footer="567" '
@@ -23,7 +24,7 @@ local function pages(blocks)
   for _, block in ipairs(blocks) do
     local turned = false
     if block.t == "Table" then
-      local setting, widths = columns.choose(columns.measure(block), SETTINGS)
+      local setting, widths = columns.choose(columns.measure(block, STRETCH), SETTINGS)
       columns.set_widths(block, widths, setting.budget)
       turned = setting.turned or false
     end
