@@ -83,11 +83,11 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study and write its report. Saved fits are used again where data, spec and seed are the same."""
-    from safetystats.specs import QUICK, read_study
+    from safetystats.specs import QUICK, QUICK_QUESTIONS, read_study
 
     name = _study_name(study)
     asked = read_study(study)
-    asked = asked.model_copy(update={"scrutiny": QUICK}) if quick else asked
+    asked = asked.model_copy(update={"scrutiny": QUICK, "questions": QUICK_QUESTIONS}) if quick else asked
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 
 
@@ -108,7 +108,7 @@ def compare(
 
     The report has everything else as well, short of the long checks of the factor model (see `run`).
     """
-    from safetystats.specs import QUICK, StudySpec
+    from safetystats.specs import QUICK, QUICK_QUESTIONS, StudySpec
 
     name = f"compare-{Path(table).stem}"
     wanted = tuple(part.strip() for part in classes.split(",") if part.strip()) if classes else ()
@@ -140,6 +140,7 @@ def compare(
         table=table,
         classes=wanted,
         scrutiny=QUICK.model_copy(update={"invariance": True}),
+        questions=QUICK_QUESTIONS,
     )
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 

@@ -16,6 +16,7 @@ from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
 from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.comparison import compare_classes
+from safetystats.summaries.decisions import decide
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.plan import Plan as Plan
@@ -110,6 +111,9 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables |= compared.tables
         fits |= compared.fits
     with _timed(STAGES[6], told, timings):
+        decided = decide(plan, safety, told)
+        tables |= decided.tables
+    with _timed(STAGES[7], told, timings):
         for label in parts:
             checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
             fits[f"capability-{label}"] = store.path(capability[label].key)
@@ -130,10 +134,10 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables["posterior_estimands"] = _joined(
             "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]
         )
-        checks += [*scrutiny_checks, *compared.checks, *interval_notes]
+        checks += [*scrutiny_checks, *compared.checks, *decided.checks, *interval_notes]
         tables["diagnostics"] = diagnostics_table(checks)
         tables["audit"] = _audit_table(audited)
-    facts = {**_facts(plan, capability), **compared.facts}
+    facts = {**_facts(plan, capability), **compared.facts, **decided.facts}
     reused = all(f.reused for f in capability.values()) and all(f.reused for f in safety.values())
     return Analysis(
         plan=plan, audit=audited, tables={name: tables[name] for name in TABLES}, checks=tuple(checks), fits=fits,
