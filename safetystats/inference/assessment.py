@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safetystats.inference.cut import MIN_MODELS, CutDraws, cut_posterior
+from safetystats.inference.reference import thinned
 from safetystats.inference.streams import seed_for
 from safetystats.specs import CutPlan, FactorSpec
 
@@ -99,8 +100,7 @@ def rho_without_each(
     without : array, shape (n, S)
         NaN where the model has no score, or where too few are left.
     """
-    chosen = np.unique(np.linspace(0, len(theta) - 1, min(INFLUENCE_DRAWS, len(theta))).round().astype(np.int64))
-    some = theta[chosen]
+    some = theta[thinned(len(theta), INFLUENCE_DRAWS)]
     plan = CutPlan(candidates=CANDIDATES * INFLUENCE_EACH, icc_cells=spec.cut.icc_cells)
 
     def drawn(scores: FloatArray) -> FloatArray:

@@ -277,12 +277,11 @@ class _Proof:
 
     def log_density(self, tree: xr.DataTree) -> float:
         """Return log prior plus log marginal likelihood of the draw in the middle of the first chain."""
-        from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
+        from safetystats.inference.marginal import log_density
 
         posterior = tree["posterior"].to_dataset()
         one = draws_of(posterior.isel(chain=[0], draw=[posterior.sizes["draw"] // 2]))
-        prior = sum(float(term[0]) for term in log_prior_terms(one, self.spec.priors, self.anchors).values())
-        return prior + float(family_log_likelihood(one, self.data).sum())
+        return float(log_density(one, self.data, self.spec.priors, self.anchors)[0])
 
     def holds(self, tree: xr.DataTree) -> bool:
         """Return whether the stored log density is that of the stored draw under these data and priors."""

@@ -112,7 +112,7 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     table = table.select(models=[m for m in table.models.index if m not in study.exclude])
     aligned = align(table)
     prepared = standardise(transform(aligned, factor.transform), by="class")
-    _check_size(prepared)
+    check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
     return Plan(
         name=name, study=study, score=score, factor=factor, mixed=mixed, crossed=crossed,
@@ -150,7 +150,14 @@ def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
     return table.replace(scores=table.scores.iloc[order], models=table.models.iloc[order])
 
 
-def _check_size(prepared: ScoreTable) -> None:
+def check_size(prepared: ScoreTable) -> None:
+    """Refuse a table from which nothing can be fitted.
+
+    Raises
+    ------
+    DataError
+        Too few models or capability benchmarks of a class, or no safety benchmark with a direction.
+    """
     faults = []
     for label in prepared.classes:
         part = prepared.select(model_class=label)
