@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from safetystats.errors import DataError, Fault
 from safetystats.shelf import sha256_bytes
-from safetystats.specs import FactorSpec, parse_spec
+from safetystats.specs import FactorSpec, Rope, parse_spec
 
 FORMAT = 1
 FloatArray = npt.NDArray[np.float64]
@@ -79,6 +79,9 @@ class Reference:
     spec : FactorSpec
     spec_name : str
     seed : int
+    rope : Rope
+    level : float
+        Region of practical equivalence and coverage of intervals of the study.
     table_fingerprint : str
         Of the table as read, restricted to these classes.
     versions : mapping of str to str
@@ -93,6 +96,8 @@ class Reference:
     spec: FactorSpec
     spec_name: str
     seed: int
+    rope: Rope
+    level: float
     table_fingerprint: str
     versions: Mapping[str, str]
     source: str
@@ -119,7 +124,7 @@ def reference_bytes(reference: Reference) -> bytes:
     head, arrays = _parts(reference)
     stream = io.BytesIO()
     text = json.dumps(head | {"digest": _digest(head, arrays)}, sort_keys=True, ensure_ascii=False)
-    np.savez_compressed(stream, allow_pickle=False, head=np.frombuffer(text.encode("utf-8"), dtype=np.uint8), **arrays)
+    np.savez(stream, allow_pickle=False, head=np.frombuffer(text.encode("utf-8"), dtype=np.uint8), **arrays)
     return stream.getvalue()
 
 
@@ -163,7 +168,8 @@ def read_reference(path: Path, file: str | None = None) -> Reference:
     }
     return Reference(
         name=head["name"], title=head["title"], classes=classes, spec=parse_spec(FactorSpec, head["spec"], name),
-        spec_name=head["spec_name"], seed=head["seed"], table_fingerprint=head["table_fingerprint"],
+        spec_name=head["spec_name"], seed=head["seed"],
+        rope=parse_spec(Rope, head["rope"], name), level=head["level"], table_fingerprint=head["table_fingerprint"],
         versions=head["versions"], source=name,
     )  # fmt: skip
 
@@ -177,6 +183,8 @@ def _parts(reference: Reference) -> tuple[dict[str, Any], dict[str, npt.NDArray[
         "spec": json.loads(reference.spec.model_dump_json()),
         "spec_name": reference.spec_name,
         "seed": reference.seed,
+        "rope": json.loads(reference.rope.model_dump_json()),
+        "level": reference.level,
         "table_fingerprint": reference.table_fingerprint,
         "versions": dict(reference.versions),
         "classes": [

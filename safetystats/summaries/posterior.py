@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,12 +10,13 @@ import xarray as xr
 from safetystats.inference.fits import CapabilityFit, SafetyFit
 from safetystats.inference.problems import known_noise
 from safetystats.specs import Rope
+from safetystats.summaries.decision_rule import VERDICTS as VERDICTS
+from safetystats.summaries.decision_rule import Verdict as Verdict
+from safetystats.summaries.decision_rule import verdict_of as verdict_of
 from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.glossary import TABLES, conform
 
 FloatArray = npt.NDArray[np.float64]
-Verdict = Literal["entangled", "inverse", "distinct", "undetermined", "withheld"]
-VERDICTS: tuple[Verdict, ...] = ("entangled", "inverse", "distinct", "undetermined", "withheld")
 
 
 def latent_scores(fit: CapabilityFit, level: float) -> pd.DataFrame:
@@ -171,17 +170,6 @@ def _estimands_of(fit: SafetyFit, name: str, level: float) -> pd.DataFrame:
 
 def _flat(values: xr.DataArray) -> FloatArray:
     return np.asarray(values.to_numpy().ravel(), dtype=np.float64)
-
-
-def verdict_of(p_entangled: float, p_inverse: float, p_distinct: float, probability: float) -> Verdict:
-    """Return the verdict that has at least the stated posterior probability; undetermined if none has."""
-    if p_entangled >= probability:
-        return "entangled"
-    if p_inverse >= probability:
-        return "inverse"
-    if p_distinct >= probability:
-        return "distinct"
-    return "undetermined"
 
 
 def _summary(
