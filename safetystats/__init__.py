@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safetystats.inference.mixed import fit_mixed as fit_mixed
     from safetystats.inference.mixed_compare import compare_classes as compare_classes
     from safetystats.inference.mixed_imputed import fit_mixed_imputed as fit_mixed_imputed
-    from safetystats.reporting.output import write_study as write_study
+    from safetystats.reporting.output import write_report as write_report
     from safetystats.scores.capability import capability_score as capability_score
     from safetystats.scores.recipe import capability_correlations as capability_correlations
     from safetystats.scores.recipe import class_differences as class_differences
@@ -46,7 +46,7 @@ _HOMES = {
     "simulate_table": "tables.simulate",
     "standardise": "tables.prepare",
     "transform": "tables.prepare",
-    "write_study": "reporting.output",
+    "write_report": "reporting.output",
 }
 
 __all__ = [
@@ -67,7 +67,7 @@ __all__ = [
     "simulate_table",
     "standardise",
     "transform",
-    "write_study",
+    "write_report",
 ]
 
 

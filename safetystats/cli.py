@@ -160,9 +160,9 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
 
         analysis = run_study(plan_study(name, asked), cache_root() / "fits", talk)
         talk.stage(STAGES[-1])
-        from safetystats.reporting.output import write_study
+        from safetystats.reporting.output import write_report
 
-        written = write_study(analysis, folder)
+        written = write_report(analysis, folder)
     if as_json:
         typer.echo(
             json.dumps(

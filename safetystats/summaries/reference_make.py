@@ -66,7 +66,9 @@ def make_reference(name: str, store_root: Path, talk: Talk | None = None) -> tup
         classes[label] = _of_class(plan, fit, name)
     reference = Reference(
         name=plan.table.name, title=plan.table.title, classes=classes, spec=plan.factor, spec_name=plan.study.factor,
-        seed=plan.study.seed, rope=plan.study.rope, level=plan.study.level, table_fingerprint=plan.table.fingerprint, versions=versions_now(), source="",
+        seed=plan.study.seed,
+        rope=plan.study.rope, level=plan.study.level, table_fingerprint=plan.table.fingerprint, versions=versions_now(),
+        source="",
     )  # fmt: skip
     path = shelf_path("data", name, FILE)
     content = reference_bytes(reference)

@@ -167,7 +167,8 @@ def run_reference(folder: Path) -> Reference:
         )
     name = str(record["table"]["name"])
     return Reference(
-        name=name, title=study.title, classes=classes, spec=spec, spec_name=study.factor, seed=study.seed, rope=study.rope, level=study.level,
+        name=name, title=study.title, classes=classes, spec=spec, spec_name=study.factor, seed=study.seed,
+        rope=study.rope, level=study.level,
         table_fingerprint=str(record["table"]["fingerprint"]), versions=record["versions"], source=str(folder),
     )  # fmt: skip
 
