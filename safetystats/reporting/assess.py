@@ -207,3 +207,31 @@ def _provenance(content: Mapping[str, Any]) -> str:
 def _listed(models: Sequence[str], n: int) -> str:
     words = [escape(model) for model in models]
     return ", ".join(words) + (f" and {n - len(words)} more" if n > len(words) else "")
+
+
+def summary_text(content: Mapping[str, Any]) -> list[str]:
+    """Return one plain line per class: verdict, estimate, probabilities, and what would settle it."""
+    lines = []
+    limit = numbers.number_text(content["decision"]["limit"])
+    for label, own in content["classes"].items():
+        shown = one_line(label)
+        if own["absent"]:
+            lines.append(f"{shown}: {own['absent']}")
+            continue
+        cut, change = own["cut"], own["change"]
+        line = (
+            f"{shown}: {own['verdict']}. ρ {numbers.estimate_text(cut['mean'], cut['lower'], cut['upper'])}, "
+            f"P(ρ > {limit}) {numbers.probability_text(cut['p_entangled'])}, "
+            f"P(|ρ| < {limit}) {numbers.probability_text(cut['p_distinct'])}, "
+            f"{numbers.count_text(own['n_models'], 'model')} of "
+            f"{numbers.count_text(own['n_families'], 'family', 'families')}."
+        )
+        if not change["settled"]:
+            needed = change["models_needed"]
+            line += (
+                f" About {numbers.count_text(needed, 'model')} would settle it, if the estimate stayed."
+                if needed
+                else " More models alone would hardly settle it."
+            )
+        lines.append(line)
+    return lines
