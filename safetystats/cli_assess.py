@@ -55,8 +55,10 @@ def assess(
 ) -> None:
     """Assess a new benchmark: how far its scores follow capability, against stored draws. Nothing is sampled.
 
-    Exit code 3 if too few of the models are known for anything to be said.
+    Exit code 3 if too few of the models are known for anything to be said, 4 if a gate of the run that capability is
+    taken from failed.
     """
+    from safetystats.cli import GATE_FAILED
     from safetystats.summaries.assess import assess as assess_scores
     from safetystats.summaries.assess import match_scores, matching_table
     from safetystats.tables.own import OwnBenchmark
@@ -101,6 +103,9 @@ def assess(
             typer.echo(line)
         typer.echo("")
         typer.echo(paragraph_text(found.content))
+    if (found.correlations["verdict"] == "withheld").any():
+        talk_console().print("A gate of the capability fit failed: verdicts are withheld.", markup=False)
+        raise typer.Exit(GATE_FAILED)
 
 
 def _show_matching(matched: Matched) -> None:

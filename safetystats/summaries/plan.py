@@ -108,7 +108,7 @@ def plan_study(name: str, study: StudySpec) -> Plan:
                 for m in absent
             ]
         )
-    table = _in_class_order(whole.select(model_class=classes), classes)
+    table = in_class_order(whole.select(model_class=classes), classes)
     table = table.select(models=[m for m in table.models.index if m not in study.exclude])
     aligned = align(table)
     prepared = standardise(transform(aligned, factor.transform), by="class")
@@ -144,7 +144,7 @@ def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorS
     return found
 
 
-def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
+def in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
     """Put the models in the order of the classes that the study names: the first is the reference."""
     order = np.concatenate([np.flatnonzero((table.models["model_class"] == c).to_numpy()) for c in classes])
     return table.replace(scores=table.scores.iloc[order], models=table.models.iloc[order])
