@@ -99,15 +99,19 @@ def fit(
     labels = loaded.classes if model_class is None else (model_class,) if isinstance(model_class, str) else model_class
     unknown = [label for label in labels if label not in loaded.classes]
     if unknown or not labels:
+        known = ", ".join(loaded.classes)
         raise StudyError(
             [
                 Fault(
-                    file=loaded.name, column="model_class",
-                    expected=f"classes of the table ({', '.join(loaded.classes)})", got=f'"{label}"', remedy=f"Correct the name{suggest(label, loaded.classes) or '.'}",
+                    file=loaded.name,
+                    column="model_class",
+                    expected=f"classes of the table ({known})",
+                    got=f'"{label}"',
+                    remedy=f"Correct the name{suggest(label, loaded.classes) or '.'}",
                 )
                 for label in unknown or [""]
             ]
-        )  # fmt: skip
+        )
     native = in_class_order(loaded.select(model_class=tuple(labels)), tuple(labels))
     prepared = standardise(transform(align(native), chosen.transform), by="class")
     check_size(prepared)
