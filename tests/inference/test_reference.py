@@ -1,4 +1,4 @@
-"""Stored draws of capability: read back as written, the same bytes again, and refused when they are not what was written."""
+"""Stored draws of capability: read back as written, the same bytes again, and refused when they were changed."""
 
 from __future__ import annotations
 
