@@ -28,7 +28,6 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit) as end:
         cli.main()
-        raise SystemExit(0)
     return int(end.value.code or 0)
 
 

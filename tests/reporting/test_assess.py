@@ -56,7 +56,7 @@ def test_every_number_of_the_paragraph_is_in_the_content(content: dict[str, Any]
             return [v for each in part.values() for v in values(each)]
         return [float(part)] if isinstance(part, int | float) and not isinstance(part, bool) else []
 
-    known = values(content) + [0.001, 0.999, 95]
+    known = [*values(content), 0.001, 0.999, 95]
     for number in numbers:
         digits = len(number.partition(".")[2])
         assert any(round(abs(value), digits) == float(number) for value in known), number
