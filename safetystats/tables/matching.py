@@ -29,7 +29,7 @@ HOWS: Mapping[How, str] = {
 """How a name was matched, in words."""
 MOST_SUGGESTED = 3
 _LEAST_ALIKE = 0.6
-_DATE = re.compile(r"(20\d\d)-(\d\d)-(\d\d)")
+_DATE = re.compile(r"(?<!\d)(20\d\d)[-_. ](\d\d)[-_. ](\d\d)(?!\d)")
 _ADDED = re.compile(r"(\s*\([^()]*\)|[-_ ]20\d{6}|[-_ ]hf)$", flags=re.IGNORECASE)
 
 
