@@ -80,9 +80,10 @@ def assess(
         typer.echo(json.dumps(found.content, ensure_ascii=False, allow_nan=False))
     _say_unmatched(matched)
     if not found.says_something:
-        console = talk_console()
-        for row in found.correlations.to_dict("records"):
-            console.print(f"{row['model_class']}: {row['why']}.", markup=False, highlight=False, soft_wrap=True)
+        from safetystats.reporting.assess import summary_text
+
+        for line in summary_text(found.content):
+            talk_console().print(line, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(NOTHING_SAID)
     if out is not None:
         from safetystats.reporting.assess import write_assessment

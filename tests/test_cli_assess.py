@@ -85,7 +85,7 @@ def test_three_models_end_with_code_3(
     path.write_text("model,score\nbigscience/bloom,1\nopenai/ada,3\nopenai/curie,4\n", encoding="utf-8")
     assert call(monkeypatch, *arguments) == 3
     out, err = capsys.readouterr()
-    assert "base: 3 of its models have a score, fewer than 5: nothing can be said." in err
+    assert "base: nothing can be said: 3 of its models have a score, fewer than 5." in err
     assert out == ""
 
 

@@ -216,7 +216,7 @@ def summary_text(content: Mapping[str, Any]) -> list[str]:
     for label, own in content["classes"].items():
         shown = one_line(label)
         if own["absent"]:
-            lines.append(f"{shown}: {own['absent']}")
+            lines.append(f"{shown}: nothing can be said: {own['absent']}.")
             continue
         cut, change = own["cut"], own["change"]
         line = (

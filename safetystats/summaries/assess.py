@@ -270,10 +270,8 @@ def _of_class(
     }
     if seen.sum() < MIN_MODELS:
         given = int(native.scores[name].reindex(index).notna().sum())
-        flat = given >= MIN_MODELS
-        why = (
-            f"all {given} scores are equal" if flat else f"{given} of its models have a score, fewer than {MIN_MODELS}"
-        )
+        few = f"{given} of its models have a score, fewer than {MIN_MODELS}"
+        why = f"all {given} scores are equal" if given >= MIN_MODELS else few
         return facts | {"n_models": given, "why": why}, pd.DataFrame(), pd.DataFrame()
     spec, seed = reference.spec, reference.seed
     noise = sampling_variance(prepared)[name].reindex(index).to_numpy(dtype=np.float64)

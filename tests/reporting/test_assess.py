@@ -68,7 +68,7 @@ def test_a_class_of_which_nothing_can_be_said(nothing: dict[str, Any]) -> None:
     assert "What would change it" not in text
     assert "nothing can be said" in text
     assert "base: no posterior" in draw_badge("Few", nothing["classes"])
-    assert summary_text(nothing)[0].startswith("base: 3 of its models have a score")
+    assert summary_text(nothing)[0].startswith("base: nothing can be said: 3 of its models have a score")
 
 
 @pytest.mark.parametrize(
