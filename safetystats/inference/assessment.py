@@ -61,7 +61,8 @@ def assess_column(
         Its priors and numerical settings.
     seed : int
     *labels : str
-        Name the stream of random numbers. A study uses "safety", class and benchmark.
+        Name the stream of random numbers. A study uses "safety", class and benchmark. Where the name of the benchmark
+        is not among them, another name gives the same draws.
     noise : array, shape (n,), or None
         Known variance of the sampling error of every score, in squared units of the z-scores.
 

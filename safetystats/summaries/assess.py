@@ -23,6 +23,7 @@ from safetystats.inference.reference import Reference, ReferenceClass
 from safetystats.specs import Rope
 from safetystats.summaries.assess_content import assessment_content
 from safetystats.summaries.decision_rule import Verdict, verdict_of
+from safetystats.summaries.estimands import COLUMNS as ESTIMAND_COLUMNS
 from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.references import find_reference
 from safetystats.tables.matching import ModelMatch, check_matches, match_models
@@ -199,7 +200,9 @@ def assess(
         influence += [found[2]] if len(found[2]) else []
     correlations = pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
     matching = matching_table(matched)
-    estimand_frame = pd.concat(estimands, ignore_index=True) if estimands else pd.DataFrame()
+    estimand_frame = (
+        pd.concat(estimands, ignore_index=True) if estimands else pd.DataFrame(columns=list(ESTIMAND_COLUMNS))
+    )
     influence_frame = (
         pd.concat(influence, ignore_index=True) if influence else pd.DataFrame(columns=list(INFLUENCE_COLUMNS))
     )
@@ -277,9 +280,7 @@ def _of_class(
     noise = sampling_variance(prepared)[name].reindex(index).to_numpy(dtype=np.float64)
     known = np.isfinite(noise[seen]).all()
     modelled = spec.measurement == "binomial" and bool(known)
-    found = assess_column(
-        column, own.theta, families, spec, seed, "safety", label, name, noise=noise if modelled else None
-    )
+    found = assess_column(column, own.theta, families, spec, seed, "assess", label, noise=noise if modelled else None)
     assert found is not None
     drawn = found.draws
     spread = float(prepared.spread.loc[label, name]) if spec.transform == "identity" else math.nan
@@ -310,7 +311,7 @@ def _of_class(
         "slope_upper": of_slope.upper,
         **_spearman(own.score_2024, prepared.scores[name].reindex(index).to_numpy(dtype=np.float64), level),
     }
-    whole, without = rho_without_each(column, own.theta, families, spec, seed, "influence", label, name)
+    whole, without = rho_without_each(column, own.theta, families, spec, seed, "assess, one model less", label)
     base = verdict_of(*_shares(whole, rope), rope.probability)
     rows = [
         {

@@ -61,11 +61,13 @@ def test_the_tables_have_their_columns(found: Assessment) -> None:
     json.dumps(found.content, allow_nan=False)
 
 
-def test_it_is_the_same_whatever_the_names_look_like_and_the_order(found: Assessment, scores: pd.Series) -> None:
+def test_neither_names_nor_order_move_a_number(found: Assessment, scores: pd.Series) -> None:
     shuffled = scores.sample(frac=1, random_state=1)
     shuffled.index = [str(model).upper().replace("-", "_") for model in shuffled.index]
-    again = assess(shuffled, "helm-classic", "higher_is_safer", name=COLUMN, items=ITEMS)
-    pd.testing.assert_frame_equal(again.correlations, found.correlations)
+    again = assess(shuffled, "helm-classic", "higher_is_safer", name="another name", items=ITEMS)
+    pd.testing.assert_frame_equal(
+        again.correlations.drop(columns="benchmark"), found.correlations.drop(columns="benchmark")
+    )
 
 
 @given(factor=st.sampled_from([0.01, 3.0, 100.0]), shift=st.sampled_from([-50.0, 0.0, 2.0]), turned=st.booleans())
