@@ -43,7 +43,7 @@ INFLUENCE_COLUMNS: tuple[str, ...] = (
     "model_class", "model", "family", "score", "capability", "mean", "mean_without", "change", "verdict",
     "verdict_without",
 )  # fmt: skip
-Scores = str | Path | Mapping[str, float] | pd.Series | pd.DataFrame | OwnScores
+type Scores = str | Path | Mapping[str, float] | pd.Series | pd.DataFrame | OwnScores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
