@@ -19,7 +19,7 @@ from arviz_stats.base import array_stats
 from safetystats.inference.arrays import FloatArray, GraphKind
 from safetystats.inference.attempts import sample
 from safetystats.inference.convergence import Convergence, convergence
-from safetystats.inference.cut import CutDraws, cut_posterior
+from safetystats.inference.cut import CutDraws, cut_posterior, fixed_set_correlation
 from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
 from safetystats.inference.problems import data_of, family_codes, kind_of, noise_of, structure_of
 from safetystats.inference.store import FitStore, fit_key, with_attrs
@@ -246,25 +246,6 @@ def fit_safety(fit: CapabilityFit, store: FitStore, report: Report | None = None
     )
     store.save(key, tree)
     return SafetyFit(capability=fit, draws=tree, left_out=left_out, key=key, reused=False)
-
-
-def fixed_set_correlation(theta: FloatArray, column: FloatArray) -> FloatArray:
-    """Return the Pearson correlation of scores with each draw of capability over the models that have a score.
-
-    Parameters
-    ----------
-    theta : array, shape (n_draws, n_models)
-    column : array, shape (n_models,)
-        NaN where missing.
-
-    Returns
-    -------
-    array, shape (n_draws,)
-    """
-    seen = np.isfinite(column)
-    x = theta[:, seen] - theta[:, seen].mean(axis=1, keepdims=True)
-    y = column[seen] - column[seen].mean()
-    return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

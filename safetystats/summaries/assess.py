@@ -18,11 +18,11 @@ import pandas as pd
 
 from safetystats.errors import DataError, Fault
 from safetystats.inference.assessment import assess_column, rho_without_each
-from safetystats.inference.cut import MIN_MODELS
+from safetystats.inference.cut import MIN_MODELS, fixed_set_correlation
 from safetystats.inference.reference import Reference, ReferenceClass
 from safetystats.specs import Rope
 from safetystats.summaries.assess_content import assessment_content
-from safetystats.summaries.decision_rule import Verdict, verdict_of
+from safetystats.summaries.decision_rule import Verdict, verdict_of, verdict_shares
 from safetystats.summaries.estimands import COLUMNS as ESTIMAND_COLUMNS
 from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.references import find_reference
@@ -284,8 +284,7 @@ def _of_class(
     assert found is not None
     drawn = found.draws
     spread = float(prepared.spread.loc[label, name]) if spec.transform == "identity" else math.nan
-    theta = own.theta[:, seen]
-    fixed = _correlation_with(theta, column[seen])
+    fixed = fixed_set_correlation(own.theta, column)
     estimands = estimand_rows(
         BenchmarkDraws(
             rho=drawn.rho, total_sd=drawn.total_sd, icc=drawn.icc,
@@ -297,7 +296,7 @@ def _of_class(
     )  # fmt: skip
     of_rho = summarise(drawn.rho, None, level)
     of_slope = summarise(drawn.rho * drawn.total_sd * spread, None, level)
-    shares = _shares(drawn.rho, rope)
+    shares = verdict_shares(drawn.rho, rope)
     verdict: Verdict = "withheld" if own.failed else verdict_of(*shares, rope.probability)
     means = own.theta.mean(axis=0)
     facts |= {
@@ -312,7 +311,7 @@ def _of_class(
         **_spearman(own.score_2024, prepared.scores[name].reindex(index).to_numpy(dtype=np.float64), level),
     }
     whole, without = rho_without_each(column, own.theta, families, spec, seed, "assess, one model less", label)
-    base = verdict_of(*_shares(whole, rope), rope.probability)
+    base = verdict_of(*verdict_shares(whole, rope), rope.probability)
     rows = [
         {
             "model_class": label,
@@ -324,25 +323,13 @@ def _of_class(
             "mean_without": float(without[place].mean()),
             "change": float(without[place].mean() - whole.mean()),
             "verdict": base,
-            "verdict_without": verdict_of(*_shares(without[place], rope), rope.probability)
+            "verdict_without": verdict_of(*verdict_shares(without[place], rope), rope.probability)
             if np.isfinite(without[place]).all()
             else "",
         }
         for place in np.flatnonzero(seen)
     ]
     return facts, estimands, pd.DataFrame(rows, columns=list(INFLUENCE_COLUMNS))
-
-
-def _correlation_with(theta: FloatArray, column: FloatArray) -> FloatArray:
-    """Return the Pearson correlation of scores (n,) with each draw of capability (T, n)."""
-    x = theta - theta.mean(axis=1, keepdims=True)
-    y = column - column.mean()
-    return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
-
-
-def _shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
-    """Return the shares of draws above the limit, below minus the limit, and between them."""
-    return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())
 
 
 def _spearman(score: FloatArray, column: FloatArray, level: float) -> dict[str, object]:

@@ -13,6 +13,7 @@ from safetystats.specs import Rope
 from safetystats.summaries.decision_rule import VERDICTS as VERDICTS
 from safetystats.summaries.decision_rule import Verdict as Verdict
 from safetystats.summaries.decision_rule import verdict_of as verdict_of
+from safetystats.summaries.decision_rule import verdict_shares as verdict_shares
 from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.glossary import TABLES, conform
 
@@ -207,8 +208,3 @@ def _stack(values: xr.DataArray, dim: str) -> FloatArray:
 
 def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=list(TABLES["posterior_correlations"]))
-
-
-def verdict_shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
-    """Return the shares of draws above the limit, below minus the limit, and between them."""
-    return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())
