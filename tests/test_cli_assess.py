@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,3 +133,13 @@ def test_another_density_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reference_make, "_log_density", lambda *_: 0.0)
     assert call(monkeypatch, "reference", "check", "helm-classic") == 3
+
+
+def test_the_road_of_an_assessment_loads_no_sampler_and_no_drawing() -> None:
+    heavy = ("pymc", "pytensor", "nutpie", "numba", "arviz_stats", "xarray", "statsmodels", "matplotlib")
+    code = (
+        "import sys, safetystats.summaries.assess, safetystats.reporting.assess\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
