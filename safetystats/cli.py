@@ -1,4 +1,5 @@
-"""The command line: run, compare, check, audit, pages of a finished run (`cli_pages`), and the shelf (`cli_shelf`).
+"""The command line: run, compare, check, audit, a new benchmark (`cli_assess`), pages of a
+finished run (`cli_pages`), and the shelf (`cli_shelf`).
 
 Data go to stdout, talk to stderr; heavy libraries load when needed.
 
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetystats import __version__, cli_pages
+from safetystats import __version__, cli_assess, cli_pages
 from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
@@ -43,6 +44,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(fits_app, name="fits")
+app.add_typer(cli_assess.reference_app, name="reference")
+app.command()(cli_assess.assess)
 app.command()(cli_pages.report)
 app.command()(cli_pages.methods)
 app.command()(cli_pages.card)
@@ -83,11 +86,11 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study and write its report. Saved fits are used again where data, spec and seed are the same."""
-    from safetystats.specs import QUICK, read_study
+    from safetystats.specs import QUICK, QUICK_QUESTIONS, read_study
 
     name = _study_name(study)
     asked = read_study(study)
-    asked = asked.model_copy(update={"scrutiny": QUICK}) if quick else asked
+    asked = asked.model_copy(update={"scrutiny": QUICK, "questions": QUICK_QUESTIONS}) if quick else asked
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 
 
@@ -108,7 +111,7 @@ def compare(
 
     The report has everything else as well, short of the long checks of the factor model (see `run`).
     """
-    from safetystats.specs import QUICK, StudySpec
+    from safetystats.specs import QUICK, QUICK_QUESTIONS, StudySpec
 
     name = f"compare-{Path(table).stem}"
     wanted = tuple(part.strip() for part in classes.split(",") if part.strip()) if classes else ()
@@ -140,6 +143,7 @@ def compare(
         table=table,
         classes=wanted,
         scrutiny=QUICK.model_copy(update={"invariance": True}),
+        questions=QUICK_QUESTIONS,
     )
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 
@@ -148,7 +152,7 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
     """Run a study, write its report, and say what came out."""
     from safetystats.reporting.progress import show_progress
 
-    _limit_threads()
+    limit_threads()
     console = talk_console()
     _refuse_file(folder)
     with told_of_interrupts(console) as stopped, show_progress(console, quiet=quiet, stopped=stopped) as talk:
@@ -159,9 +163,9 @@ def _run(name: str, asked: StudySpec, folder: Path, *, quiet: bool, as_json: boo
 
         analysis = run_study(plan_study(name, asked), cache_root() / "fits", talk)
         talk.stage(STAGES[-1])
-        from safetystats.reporting.output import write_study
+        from safetystats.reporting.output import write_report
 
-        written = write_study(analysis, folder)
+        written = write_report(analysis, folder)
     if as_json:
         typer.echo(
             json.dumps(
@@ -292,7 +296,7 @@ def told_of_interrupts(console: Console) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _limit_threads() -> None:
+def limit_threads() -> None:
     """One thread per chain: linear algebra of this size only loses by more."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -129,7 +129,7 @@ def card(
 def barg(run: RunArgument, as_json: JsonOption = False) -> None:
     """Print where a report answers the Bayesian Analysis Reporting Guidelines (Kruschke 2021), and what is left."""
     from safetystats.reporting.barg import WORDS, barg_audit
-    from safetystats.reporting.output import plain
+    from safetystats.reporting.content import plain
     from safetystats.summaries.finished import read_run
     from safetystats.summaries.record import find_run
 

@@ -200,6 +200,17 @@ class Scrutiny(Spec):
 QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=False)
 
 
+class Questions(Spec):
+    """Which questions about the verdicts are asked; what is left out is reported as not run."""
+
+    verdicts: bool = True
+    model_sets: bool = True
+    relations: bool = True
+
+
+QUICK_QUESTIONS = Questions(model_sets=False, relations=False)
+
+
 class StudySpec(Spec):
     """What is asked of which table, with which specs."""
 
@@ -216,6 +227,7 @@ class StudySpec(Spec):
     level: Probability = 0.95
     rope: Rope = Rope()
     scrutiny: Scrutiny = Scrutiny()
+    questions: Questions = Questions()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 20240731
 
     @model_validator(mode="after")

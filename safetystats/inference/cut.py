@@ -182,6 +182,25 @@ def cut_posterior(
     return results
 
 
+def fixed_set_correlation(theta: FloatArray, column: FloatArray) -> FloatArray:
+    """Return the Pearson correlation of scores with each draw of capability over the models that have a score.
+
+    Parameters
+    ----------
+    theta : array, shape (n_draws, n_models)
+    column : array, shape (n_models,)
+        NaN where missing.
+
+    Returns
+    -------
+    array, shape (n_draws,)
+    """
+    seen = np.isfinite(column)
+    x = theta[:, seen] - theta[:, seen].mean(axis=1, keepdims=True)
+    y = column[seen] - column[seen].mean()
+    return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
+
+
 def _geometry(theta: FloatArray, families: IntArray, grid: _Grid) -> _Geometry:
     codes = np.unique(families, return_inverse=True)[1].astype(np.int64)
     counts = np.bincount(codes).astype(np.float64)

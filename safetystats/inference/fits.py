@@ -19,7 +19,7 @@ from arviz_stats.base import array_stats
 from safetystats.inference.arrays import FloatArray, GraphKind
 from safetystats.inference.attempts import sample
 from safetystats.inference.convergence import Convergence, convergence
-from safetystats.inference.cut import CutDraws, cut_posterior
+from safetystats.inference.cut import CutDraws, cut_posterior, fixed_set_correlation
 from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
 from safetystats.inference.problems import data_of, family_codes, kind_of, noise_of, structure_of
 from safetystats.inference.store import FitStore, fit_key, with_attrs
@@ -248,25 +248,6 @@ def fit_safety(fit: CapabilityFit, store: FitStore, report: Report | None = None
     return SafetyFit(capability=fit, draws=tree, left_out=left_out, key=key, reused=False)
 
 
-def fixed_set_correlation(theta: FloatArray, column: FloatArray) -> FloatArray:
-    """Return the Pearson correlation of scores with each draw of capability over the models that have a score.
-
-    Parameters
-    ----------
-    theta : array, shape (n_draws, n_models)
-    column : array, shape (n_models,)
-        NaN where missing.
-
-    Returns
-    -------
-    array, shape (n_draws,)
-    """
-    seen = np.isfinite(column)
-    x = theta[:, seen] - theta[:, seen].mean(axis=1, keepdims=True)
-    y = column[seen] - column[seen].mean()
-    return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
     """What a saved fit must reproduce: the log density of one of its draws, computed anew from the data at hand."""
@@ -277,12 +258,11 @@ class _Proof:
 
     def log_density(self, tree: xr.DataTree) -> float:
         """Return log prior plus log marginal likelihood of the draw in the middle of the first chain."""
-        from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
+        from safetystats.inference.marginal import log_density
 
         posterior = tree["posterior"].to_dataset()
         one = draws_of(posterior.isel(chain=[0], draw=[posterior.sizes["draw"] // 2]))
-        prior = sum(float(term[0]) for term in log_prior_terms(one, self.spec.priors, self.anchors).values())
-        return prior + float(family_log_likelihood(one, self.data).sum())
+        return float(log_density(one, self.data, self.spec.priors, self.anchors)[0])
 
     def holds(self, tree: xr.DataTree) -> bool:
         """Return whether the stored log density is that of the stored draw under these data and priors."""

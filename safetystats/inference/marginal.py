@@ -144,6 +144,12 @@ def log_prior_terms(draws: FactorDraws, priors: FactorPriors, anchors: BoolArray
     return {name: np.asarray(values.sum(axis=1)) for name, values in terms.items()}
 
 
+def log_density(draws: FactorDraws, data: FactorData, priors: FactorPriors, anchors: BoolArray) -> FloatArray:
+    """Return log prior plus log marginal likelihood of every draw, shape (n_draws,); parameters as above."""
+    prior = sum(log_prior_terms(draws, priors, anchors).values(), start=np.zeros(draws.n_draws))
+    return np.asarray(prior + family_log_likelihood(draws, data).sum(axis=1))
+
+
 def _members(data: FactorData) -> BoolArray:
     """Return which models belong to each family, shape (n_families, n_models)."""
     return np.asarray(data.families == np.arange(data.families.max(initial=-1) + 1)[:, None])

@@ -87,13 +87,14 @@ def draw_badge(name: str, classes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def interval_rows(card: Mapping[str, Any]) -> list[tuple[str, str, float, float, float]]:
-    """Return the intervals of a card: class, kind (cut, joint, Spearman), estimate, lower, upper."""
+    """Return the intervals of a card: class, kind (cut, joint where there is one, Spearman), estimate, lower, upper."""
     found = []
     for label, own in card["classes"].items():
         if own["absent"]:
             continue
         for mode in ("cut", "joint"):
-            found.append((label, mode, own[mode]["mean"], own[mode]["lower"], own[mode]["upper"]))
+            if mode in own:
+                found.append((label, mode, own[mode]["mean"], own[mode]["lower"], own[mode]["upper"]))
         r = own["spearman"]
         if r["correlation"] is not None and r["lower"] is not None:
             found.append((label, "Spearman", r["correlation"], r["lower"], r["upper"]))

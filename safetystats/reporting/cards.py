@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetystats.reporting.badge import draw_badge, draw_intervals, interval_rows, intervals_alt
-from safetystats.reporting.output import json_text
+from safetystats.reporting.content import json_text
 from safetystats.reporting.prose import Quoter, Value, render_prose
 from safetystats.reporting.spec_text import prior_name
 from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, one_line, table_markdown
@@ -99,7 +99,7 @@ def write_cards(
             if "md" in wanted:
                 contents[f"{stem}.md"] = to_github(markdown, title=escape(title))
             if "html" in wanted:
-                contents[f"{stem}.html"] = _page(markdown, f"{title}: benchmark card", drawn)
+                contents[f"{stem}.html"] = card_page(markdown, f"{title}: benchmark card", drawn)
         for file, content in contents.items():
             write_atomic(folder / file, content)
         written.append(CardFiles(benchmark=name, files=tuple(folder / file for file in contents)))
@@ -145,7 +145,7 @@ def card_markdown(card: Card, stem: str) -> str:
                 {
                     "name": prior_name(str(other["prior"])),
                     "alternative": escape(str(other["alternative"])),
-                    "mean": numbers.number_text(_float(other["mean"])),
+                    "mean": numbers.number_text(number_of(other["mean"])),
                     "verdict": other["verdict"],
                 }
                 for other in classes[c]["change"]["priors"]
@@ -188,18 +188,18 @@ def _estimates(card: Card, present: Sequence[str]) -> str:
     own = [card["classes"][c] for c in present]
     rows = [
         ["models, families", *(f"{each['n_models']}, {each['n_families']}" for each in own)],
-        *([words, *(_interval(each[mode], "mean") for each in own)] for mode, words in _ROWS),
-        ["Spearman, with the 2024 score", *(_interval(each["spearman"], "correlation") for each in own)],
+        *([words, *(interval_of(each[mode], "mean") for each in own)] for mode, words in _ROWS),
+        ["Spearman, with the 2024 score", *(interval_of(each["spearman"], "correlation") for each in own)],
         *(
-            [f"P({region})", *(numbers.probability_text(_float(each["cut"][f"p_{region}"])) for each in own)]
+            [f"P({region})", *(numbers.probability_text(number_of(each["cut"][f"p_{region}"])) for each in own)]
             for region in ("entangled", "inverse", "distinct")
         ),
         [
             f"slope per sd of capability{_unit(card)}",
             *(
-                numbers.significant_text(_float(each["cut"]["slope"]))
-                + f" [{numbers.significant_text(_float(each['cut']['slope_lower']))}, "
-                + f"{numbers.significant_text(_float(each['cut']['slope_upper']))}]"
+                numbers.significant_text(number_of(each["cut"]["slope"]))
+                + f" [{numbers.significant_text(number_of(each['cut']['slope_lower']))}, "
+                + f"{numbers.significant_text(number_of(each['cut']['slope_upper']))}]"
                 for each in own
             ),
         ],
@@ -207,7 +207,7 @@ def _estimates(card: Card, present: Sequence[str]) -> str:
     for key, words in _ESTIMANDS:
         values = [each["estimands"].get(key, {}) for each in own]
         if any(value.get("mean") is not None for value in values):
-            rows.append([words, *(_interval(value, "mean") for value in values)])
+            rows.append([words, *(interval_of(value, "mean") for value in values)])
     rows.append(["verdict, cut", *(each["verdict"] for each in own)])
     rows.append(["verdict, joint", *(each["joint"]["verdict"] for each in own)])
     level = interval_head(card["level"])
@@ -264,7 +264,7 @@ def _write_index(run: FinishedRun, cards: Sequence[tuple[str, Card]], folder: Pa
             row = [f"[{escape(card['benchmark']['name'])}]({stem}.{form})", escape(card["benchmark"]["area"])]
             for c in run.classes:
                 own = card["classes"][c]
-                row += ["–", "–"] if own["absent"] else [_interval(own["cut"], "mean"), own["verdict"]]
+                row += ["–", "–"] if own["absent"] else [interval_of(own["cut"], "mean"), own["verdict"]]
             rows.append(row)
         level = interval_head(run.study.level)
         header = ["Benchmark", "Area"]
@@ -279,21 +279,23 @@ def _write_index(run: FinishedRun, cards: Sequence[tuple[str, Card]], folder: Pa
         quoter = Quoter(results={"cards": len(cards)}, names={}, models={})
         markdown = render_prose("card_index.md", {"count": quoter.count, "title": escape(title), "table": table})
         heading = f"Benchmark cards: {title}"
-        content = _page(markdown, heading, {}) if form == "html" else to_github(markdown, title=escape(heading))
+        content = card_page(markdown, heading, {}) if form == "html" else to_github(markdown, title=escape(heading))
         path = folder / f"index.{form}"
         write_atomic(path, content)
         yield path
 
 
-def _page(markdown: str, title: str, drawn: Mapping[str, str]) -> str:
+def card_page(markdown: str, title: str, drawn: Mapping[str, str]) -> str:
+    """Return a card as one HTML page with its drawings, given by file name, inside."""
     with tempfile.TemporaryDirectory() as scratch:
         for file, content in drawn.items():
             write_atomic(Path(scratch) / file, content)
         return to_html(markdown, title=title, resources=Path(scratch))
 
 
-def _interval(values: Mapping[str, Any], column: str) -> str:
-    value, lower, upper = (_float(values.get(key)) for key in (column, "lower", "upper"))
+def interval_of(values: Mapping[str, Any], column: str) -> str:
+    """Return an estimate of a card with its interval, an en dash where there is none."""
+    value, lower, upper = (number_of(values.get(key)) for key in (column, "lower", "upper"))
     return numbers.estimate_text(value, lower, upper) if value == value else numbers.ABSENT
 
 
@@ -308,12 +310,13 @@ def _inside(text: str) -> str:
 
 
 def _bound(value: Any) -> str:
-    return "" if value is None else f"{_float(value):g}".replace("-", numbers.MINUS)
+    return "" if value is None else f"{number_of(value):g}".replace("-", numbers.MINUS)
 
 
 def _known(value: Any, digits: int = 2) -> str:
-    return "" if value is None else numbers.number_text(_float(value), digits)
+    return "" if value is None else numbers.number_text(number_of(value), digits)
 
 
-def _float(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """Return a number of a card, NaN for None."""
     return float("nan") if value is None else float(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from safetystats.reporting.output import csv_text
+from safetystats.reporting.content import csv_text
 from safetystats.reporting.prose import Quoter, render_prose
 from safetystats.reporting.text import ANY_LENGTH, escape, table_markdown
 from safetystats.reporting.writers import to_github, to_html

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from safetystats.reporting.content import csv_text, json_text, plain
 from safetystats.reporting.document import FigureText, render_texts, summary_lines
 from safetystats.reporting.folder import FORMATS, PAGE_DATA, open_run, write_formats
 from safetystats.reporting.page import data_text
@@ -54,7 +51,7 @@ class Written:
     remarks: tuple[str, ...]
 
 
-def write_study(analysis: Analysis, folder: Path) -> Written:
+def write_report(analysis: Analysis, folder: Path) -> Written:
     """Write everything that DESIGN section 5 names and that this version makes, and return where it is.
 
     Parameters
@@ -135,26 +132,6 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     )
 
 
-def csv_text(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV in full precision, rows ended by a line feed."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
-def json_text(content: Mapping[str, object]) -> str:
-    """Return sorted JSON; numbers that are not finite become null."""
-    return json.dumps(_finite(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _run_record(analysis: Analysis) -> dict[str, object]:
     plan = analysis.plan
     tables: dict[str, Value] = {
@@ -182,15 +159,3 @@ def _run_record(analysis: Analysis) -> dict[str, object]:
         "platform": platform.platform(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
-
-
-def plain(markdown: str) -> str:
-    """Take the escapes out of one of our own lines."""
-    out, skip = [], False
-    for ch in markdown:
-        if ch == "\\" and not skip:
-            skip = True
-            continue
-        out.append(ch)
-        skip = False
-    return "".join(out)

@@ -16,14 +16,15 @@ from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
 from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.comparison import compare_classes
+from safetystats.summaries.decisions import decide
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
+from safetystats.summaries.parts import class_parts
 from safetystats.summaries.plan import Plan as Plan
 from safetystats.summaries.plan import plan_study as plan_study
 from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations, posterior_estimands
 from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
-from safetystats.tables.table import ScoreTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +93,7 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables |= closed
 
     store = FitStore(root=store_root)
-    parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
+    parts = class_parts(plan.prepared)
     kinds = kinds_for(parts, plan.factor)
     capability: dict[str, CapabilityFit] = {}
     safety: dict[str, SafetyFit] = {}
@@ -110,6 +111,9 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables |= compared.tables
         fits |= compared.fits
     with _timed(STAGES[6], told, timings):
+        decided = decide(plan, safety, told)
+        tables |= decided.tables
+    with _timed(STAGES[7], told, timings):
         for label in parts:
             checks += [*capability_checks(capability[label]), *safety_checks(safety[label])]
             fits[f"capability-{label}"] = store.path(capability[label].key)
@@ -130,10 +134,10 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables["posterior_estimands"] = _joined(
             "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]
         )
-        checks += [*scrutiny_checks, *compared.checks, *interval_notes]
+        checks += [*scrutiny_checks, *compared.checks, *decided.checks, *interval_notes]
         tables["diagnostics"] = diagnostics_table(checks)
         tables["audit"] = _audit_table(audited)
-    facts = {**_facts(plan, capability), **compared.facts}
+    facts = {**_facts(plan, capability), **compared.facts, **decided.facts}
     reused = all(f.reused for f in capability.values()) and all(f.reused for f in safety.values())
     return Analysis(
         plan=plan, audit=audited, tables={name: tables[name] for name in TABLES}, checks=tuple(checks), fits=fits,
@@ -262,14 +266,6 @@ def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
     if not filled:
         return pd.DataFrame(columns=list(TABLES[name]))
     return conform(name, pd.concat(filled, ignore_index=True))
-
-
-def _with_capability(part: ScoreTable) -> ScoreTable:
-    """Leave out capability columns that are missing in this class, and models without any capability score."""
-    names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
-    absent = [name for name in part.columns("capability") if name not in names]
-    kept = part.scores.index[part.scores[names].notna().any(axis=1)]
-    return part.select(models=kept, benchmarks=[b for b in part.columns() if b not in absent])
 
 
 @contextmanager

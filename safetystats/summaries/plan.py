@@ -108,11 +108,11 @@ def plan_study(name: str, study: StudySpec) -> Plan:
                 for m in absent
             ]
         )
-    table = _in_class_order(whole.select(model_class=classes), classes)
+    table = in_class_order(whole.select(model_class=classes), classes)
     table = table.select(models=[m for m in table.models.index if m not in study.exclude])
     aligned = align(table)
     prepared = standardise(transform(aligned, factor.transform), by="class")
-    _check_size(prepared)
+    check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
     return Plan(
         name=name, study=study, score=score, factor=factor, mixed=mixed, crossed=crossed,
@@ -144,13 +144,20 @@ def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorS
     return found
 
 
-def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
+def in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
     """Put the models in the order of the classes that the study names: the first is the reference."""
     order = np.concatenate([np.flatnonzero((table.models["model_class"] == c).to_numpy()) for c in classes])
     return table.replace(scores=table.scores.iloc[order], models=table.models.iloc[order])
 
 
-def _check_size(prepared: ScoreTable) -> None:
+def check_size(prepared: ScoreTable) -> None:
+    """Refuse a table from which nothing can be fitted.
+
+    Raises
+    ------
+    DataError
+        Too few models or capability benchmarks of a class, or no safety benchmark with a direction.
+    """
     faults = []
     for label in prepared.classes:
         part = prepared.select(model_class=label)

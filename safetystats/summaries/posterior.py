@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,12 +10,14 @@ import xarray as xr
 from safetystats.inference.fits import CapabilityFit, SafetyFit
 from safetystats.inference.problems import known_noise
 from safetystats.specs import Rope
+from safetystats.summaries.decision_rule import VERDICTS as VERDICTS
+from safetystats.summaries.decision_rule import Verdict as Verdict
+from safetystats.summaries.decision_rule import verdict_of as verdict_of
+from safetystats.summaries.decision_rule import verdict_shares as verdict_shares
 from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.glossary import TABLES, conform
 
 FloatArray = npt.NDArray[np.float64]
-Verdict = Literal["entangled", "inverse", "distinct", "undetermined", "withheld"]
-VERDICTS: tuple[Verdict, ...] = ("entangled", "inverse", "distinct", "undetermined", "withheld")
 
 
 def latent_scores(fit: CapabilityFit, level: float) -> pd.DataFrame:
@@ -173,17 +173,6 @@ def _flat(values: xr.DataArray) -> FloatArray:
     return np.asarray(values.to_numpy().ravel(), dtype=np.float64)
 
 
-def verdict_of(p_entangled: float, p_inverse: float, p_distinct: float, probability: float) -> Verdict:
-    """Return the verdict that has at least the stated posterior probability; undetermined if none has."""
-    if p_entangled >= probability:
-        return "entangled"
-    if p_inverse >= probability:
-        return "inverse"
-    if p_distinct >= probability:
-        return "distinct"
-    return "undetermined"
-
-
 def _summary(
     drawn: dict[str, FloatArray], weight: FloatArray, spread: float, level: float, rope: Rope, held: bool
 ) -> dict[str, object]:
@@ -219,8 +208,3 @@ def _stack(values: xr.DataArray, dim: str) -> FloatArray:
 
 def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=list(TABLES["posterior_correlations"]))
-
-
-def verdict_shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
-    """Return the shares of draws above the limit, below minus the limit, and between them."""
-    return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())

@@ -11,6 +11,7 @@ STAGE_SHARES: dict[str, float] = {
     "posterior correlations of safety benchmarks": 10,
     "other specs and priors, leave-one-out": 60,
     "comparison of the classes": 60,
+    "questions about the verdicts": 30,
     "tables and checks": 4,
     "figures and report": 10,
 }

@@ -12,7 +12,8 @@ from factor_data import INTEGRATED, SAMPLED, FloatArray, default_spec, fit_small
 from scipy import stats
 
 from safetystats.inference.arrays import Structure
-from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety, fixed_set_correlation
+from safetystats.inference.cut import fixed_set_correlation
+from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
 from safetystats.inference.parameters import FactorData
 from safetystats.inference.problems import data_of, structure_of
 from safetystats.inference.sampling import CompiledFactor, draw_posterior

@@ -17,7 +17,7 @@ from seen import from_docx, from_latex, from_pdf, squeezed
 from safetystats.errors import StudyError
 from safetystats.reporting.document import render_document, render_texts
 from safetystats.reporting.folder import open_run, results_source, write_formats
-from safetystats.reporting.output import write_study
+from safetystats.reporting.output import write_report
 from safetystats.reporting.prose import Quoter
 from safetystats.reporting.results import collect_results
 from safetystats.reporting.text import escape, labels_for, shared_ending, table_markdown
@@ -192,7 +192,7 @@ def test_every_citation_is_in_the_bibliography(analysis: Analysis) -> None:
 def test_the_page_loads_nothing_and_describes_every_figure(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    write_study(request.getfixturevalue(which), tmp_path / "out")
+    write_report(request.getfixturevalue(which), tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     found = read(page)
     assert found.loads
@@ -208,7 +208,7 @@ def test_the_page_loads_nothing_and_describes_every_figure(
 
 
 def test_a_written_run_is_read_back_and_its_page_written_again(checked: Analysis, tmp_path: Path) -> None:
-    out = write_study(checked, tmp_path / "out").folder
+    out = write_report(checked, tmp_path / "out").folder
     tables = read_run(out).tables
     assert set(tables) == set(checked.tables)
     for name, frame in checked.tables.items():
@@ -226,7 +226,7 @@ def test_a_written_run_is_read_back_and_its_page_written_again(checked: Analysis
 def test_a_folder_that_was_half_replaced_is_no_run(
     analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = write_study(analysis, tmp_path / "out").folder
+    out = write_report(analysis, tmp_path / "out").folder
     assert find_run(str(out)) == out
 
     def interrupted(*args: object) -> dict[str, str]:
@@ -234,7 +234,7 @@ def test_a_folder_that_was_half_replaced_is_no_run(
 
     monkeypatch.setattr("safetystats.reporting.output.render_texts", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_study(analysis, out)
+        write_report(analysis, out)
     with pytest.raises(StudyError, match="without run"):
         find_run(str(out))
 
@@ -255,7 +255,7 @@ def test_a_failed_gate_comes_first_and_withholds_verdicts(
     verdicts = found.tables["posterior_correlations"].groupby("model_class")["verdict"].unique()
     assert list(verdicts["base"]) == ["withheld"]
     assert "withheld" not in verdicts["chat"]
-    written = write_study(found, tmp_path / "out")
+    written = write_report(found, tmp_path / "out")
     assert not written.gates_passed
     assert "failed" in written.summary[-1]
     text = read((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
@@ -296,7 +296,7 @@ def test_hostile_names_in_a_study_are_text(quick_study: StudySpec, store_root: P
     study = quick_study.model_copy(update={"table": str(folder), "title": HOSTILE[0], "question": HOSTILE[1]})
     found = run_study(plan_study("hostile", study), store_root)
     assert found.reused
-    write_study(fully_checked(found), tmp_path / "out")
+    write_report(fully_checked(found), tmp_path / "out")
     page = read((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("script") == 2  # the data and the script
     assert visible(HOSTILE[0]) in page.text

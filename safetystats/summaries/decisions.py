@@ -1,0 +1,24 @@
+"""Questions about the verdicts: one module each, answered from the draws of the study, put together here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from safetystats.inference.fits import SafetyFit
+from safetystats.summaries.answers import Answers
+from safetystats.summaries.plan import Plan
+from safetystats.summaries.talk import Talk
+
+
+def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
+    """Answer every question about the verdicts that the study asks.
+
+    Parameters
+    ----------
+    plan : Plan
+    safety : mapping of str to SafetyFit
+        By class, in the order of the study.
+    told : Talk
+        Told of progress.
+    """
+    return Answers.joined([])

@@ -1,0 +1,113 @@
+"""The card and the paragraph of an assessment say what its content says, adapt to what is missing, and are safe."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safetystats.reporting.assess import assessment_markdown, paragraph_text, summary_text, write_assessment
+from safetystats.reporting.badge import draw_badge
+from safetystats.reporting.writers import to_html
+from safetystats.summaries.assess import assess
+from safetystats.summaries.numbers import estimate_text
+from safetystats.tables.load import load_table
+
+HOSTILE = "<script>alert(1)</script> a_b*c$d|e#f%g\\h`i` {{ x }} {% y %}"
+COLUMN = "classic_truthfulqa"
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    scores = load_table("helm-classic").scores[COLUMN].dropna()
+    found = assess(scores, "helm-classic", "higher_is_safer", name="TruthfulQA", items=654, unit="share correct")
+    return dict(found.content)
+
+
+@pytest.fixture(scope="module")
+def nothing() -> dict[str, Any]:
+    scores = load_table("helm-classic").scores[COLUMN].dropna().iloc[:3]
+    return dict(assess(scores, "helm-classic", "lower_is_safer", name="Few").content)
+
+
+def test_the_paragraph_quotes_the_content(content: dict[str, Any]) -> None:
+    text = paragraph_text(content)
+    for own in content["classes"].values():
+        cut = own["cut"]
+        assert f"ρ is {estimate_text(cut['mean'], cut['lower'], cut['upper'])}" in text
+        assert own["verdict"] in text
+        assert f"{own['n_models']} models of {own['n_families']} families" in text
+    assert "\\" not in text
+    assert "\n" not in text
+    assert "share correct" in text
+
+
+def test_every_number_of_the_paragraph_is_in_the_content(content: dict[str, Any]) -> None:
+    text = re.sub(r"HELM Classic v\S+ \d+ base and \d+ chat models|safetystats [\d.]+", "", paragraph_text(content))
+    text = re.sub(r"Without \S+,", "", text)
+    numbers = re.findall(r"\d+(?:\.\d+)?", text)
+
+    def values(part: object) -> list[float]:
+        if isinstance(part, dict):
+            return [v for each in part.values() for v in values(each)]
+        return [float(part)] if isinstance(part, int | float) and not isinstance(part, bool) else []
+
+    known = [*values(content), 0.001, 0.999, 95]
+    for number in numbers:
+        digits = len(number.partition(".")[2])
+        assert any(round(abs(value), digits) == float(number) for value in known), number
+
+
+def test_a_class_of_which_nothing_can_be_said(nothing: dict[str, Any]) -> None:
+    assert "Of base models nothing can be said" in paragraph_text(nothing)
+    text = assessment_markdown(nothing)
+    assert "What would change it" not in text
+    assert "nothing can be said" in text
+    assert "base: no posterior" in draw_badge("Few", nothing["classes"])
+    assert summary_text(nothing)[0].startswith("base: nothing can be said: 3 of its models have a score")
+
+
+@pytest.mark.parametrize(
+    ("direction", "words"),
+    [("lower_is_safer", "turned so that higher is safer"), ("zero_is_ideal", "minus its distance from zero")],
+)
+def test_the_slope_says_what_was_done_to_the_score(content: dict[str, Any], direction: str, words: str) -> None:
+    changed = copy.deepcopy(content)
+    changed["benchmark"]["direction"] = direction
+    assert words in paragraph_text(changed)
+    assert words not in paragraph_text(content)
+
+
+def test_what_is_withheld_is_said(content: dict[str, Any]) -> None:
+    changed = copy.deepcopy(content)
+    changed["classes"]["base"] |= {"verdict": "withheld", "failed": ["r_hat"]}
+    assert "the verdict is withheld" in paragraph_text(changed)
+    assert "A check of the capability fit failed." in assessment_markdown(changed)
+
+
+def test_all_files_are_written_and_hold_together(content: dict[str, Any], tmp_path: Path) -> None:
+    paths = write_assessment(content, tmp_path)
+    assert {path.name for path in paths} == {
+        "TruthfulQA.json", "TruthfulQA.md", "TruthfulQA.html", "TruthfulQA.svg", "TruthfulQA-intervals.svg",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "TruthfulQA.json").read_text(encoding="utf-8")) == content
+    page = (tmp_path / "TruthfulQA.html").read_text(encoding="utf-8")
+    assert 'http-equiv="Content-Security-Policy"' in page
+    images = re.findall(r"<img [^>]*>", page)
+    assert len(images) == 2
+    assert all("data:image/svg+xml" in image and 'alt="' in image for image in images)
+    assert "joint" not in (tmp_path / "TruthfulQA-intervals.svg").read_text(encoding="utf-8")
+
+
+def test_any_name_is_shown_as_it_is(content: dict[str, Any]) -> None:
+    changed = copy.deepcopy(content)
+    changed["benchmark"] |= {"name": HOSTILE, "unit": HOSTILE}
+    changed["matching"][0]["given"] = HOSTILE
+    changed["classes"] = {HOSTILE: changed["classes"]["base"]}
+    page = to_html(assessment_markdown(changed).replace("![", "["), title="t", resources=Path("."))
+    assert "<script>alert" not in page
+    assert "{{ x }}" in paragraph_text(changed)
