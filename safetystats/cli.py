@@ -87,7 +87,10 @@ def run(
 
     name = _study_name(study)
     asked = read_study(study)
-    asked = asked.model_copy(update={"scrutiny": QUICK, "questions": QUICK_QUESTIONS}) if quick else asked
+    if quick:
+        # What a question leaves open (a smallest effect of interest) stays as the study has it.
+        questions = asked.questions.model_copy(update=QUICK_QUESTIONS.model_dump(exclude_unset=True))
+        asked = asked.model_copy(update={"scrutiny": QUICK, "questions": questions})
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 
 

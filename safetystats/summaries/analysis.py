@@ -21,10 +21,10 @@ from safetystats.summaries.gates import Check, capability_checks, diagnostics_ta
 from safetystats.summaries.glossary import TABLES, conform
 from safetystats.summaries.plan import Plan as Plan
 from safetystats.summaries.plan import plan_study as plan_study
+from safetystats.summaries.plan import with_capability
 from safetystats.summaries.posterior import latent_loadings, latent_scores, posterior_correlations, posterior_estimands
 from safetystats.summaries.talk import STAGES, Silence, Talk
 from safetystats.tables.audit import Audit, audit
-from safetystats.tables.table import ScoreTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +93,7 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables |= closed
 
     store = FitStore(root=store_root)
-    parts = {label: _with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
+    parts = {label: with_capability(plan.prepared.select(model_class=label)) for label in plan.prepared.classes}
     kinds = kinds_for(parts, plan.factor)
     capability: dict[str, CapabilityFit] = {}
     safety: dict[str, SafetyFit] = {}
@@ -266,14 +266,6 @@ def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
     if not filled:
         return pd.DataFrame(columns=list(TABLES[name]))
     return conform(name, pd.concat(filled, ignore_index=True))
-
-
-def _with_capability(part: ScoreTable) -> ScoreTable:
-    """Leave out capability columns that are missing in this class, and models without any capability score."""
-    names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
-    absent = [name for name in part.columns("capability") if name not in names]
-    kept = part.scores.index[part.scores[names].notna().any(axis=1)]
-    return part.select(models=kept, benchmarks=[b for b in part.columns() if b not in absent])
 
 
 @contextmanager

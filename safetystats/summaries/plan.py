@@ -111,6 +111,7 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     table = _in_class_order(whole.select(model_class=classes), classes)
     table = table.select(models=[m for m in table.models.index if m not in study.exclude])
     aligned = align(table)
+    _check_effects(name, study, aligned)
     prepared = standardise(transform(aligned, factor.transform), by="class")
     _check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
@@ -118,6 +119,25 @@ def plan_study(name: str, study: StudySpec) -> Plan:
         name=name, study=study, score=score, factor=factor, mixed=mixed, crossed=crossed,
         invariance=invariance, compared=compared, table=table, aligned=aligned, prepared=prepared, flow=flow,
     )  # fmt: skip
+
+
+def _check_effects(name: str, study: StudySpec, aligned: ScoreTable) -> None:
+    """Refuse a smallest effect of interest for something that is no safety benchmark of the table."""
+    known = aligned.columns("safety")
+    unknown = [benchmark for benchmark in study.questions.smallest_effect if benchmark not in known]
+    if unknown:
+        raise StudyError(
+            [
+                Fault(
+                    file=name,
+                    column="questions.smallest_effect",
+                    expected=f"safety benchmarks of the table {aligned.name}",
+                    got=f'"{benchmark}"',
+                    remedy=f"Correct the name{suggest(benchmark, known) or '.'}",
+                )
+                for benchmark in unknown
+            ]
+        )
 
 
 def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorSpec]:
@@ -142,6 +162,14 @@ def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorS
     if faults:
         raise StudyError(faults)
     return found
+
+
+def with_capability(part: ScoreTable) -> ScoreTable:
+    """Leave out capability columns that are missing in this class, and models without any capability score."""
+    names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
+    absent = [name for name in part.columns("capability") if name not in names]
+    kept = part.scores.index[part.scores[names].notna().any(axis=1)]
+    return part.select(models=kept, benchmarks=[b for b in part.columns() if b not in absent])
 
 
 def _in_class_order(table: ScoreTable, classes: tuple[str, ...]) -> ScoreTable:
