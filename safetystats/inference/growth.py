@@ -15,7 +15,8 @@ the error of a single model, R = 1 - q its reliability. A new model of true capa
     c | theta ~ N((R theta - a_t) / b_t, R q / b_t^2),
 
 which makes c the posterior mean and theta a draw about it in the future t; the analyst sees c, and draws
-a_j + b_j c + d for every j. Shared errors are left as they are, although the capability scores of more models would shrink them.
+a_j + b_j c + d for every j. Shared errors are left as they are, although the capability scores of more models would
+shrink them.
 
 Because draws of capability are made without the safety score, the cut lowers correlations by about R, and it has done
 so to the rho at hand. New scores are drawn with rho / R, so that the second lowering meets the first and the mean of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from safetystats.errors import Fault, StudyError, suggest
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.growth import futures_of
 from safetystats.inference.streams import Report
@@ -15,8 +16,14 @@ from safetystats.specs import Rope
 from safetystats.summaries.cards import models_needed
 from safetystats.summaries.estimands import summarise
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
+from safetystats.summaries.plan import Plan
 
 REGIONS = ("entangled", "inverse", "distinct")
+FURTHER = (10, 20, 50, 100)
+"""Numbers of further models that a study looks at."""
+_COLUMNS = VERDICTS_TABLES["models_to_settle"]
+SIMULATIONS = 60
+"""Simulated futures behind each; `safetystats plan` takes more."""
 
 
 def models_to_settle(
@@ -57,7 +64,7 @@ def models_to_settle(
         Table `models_to_settle`, one row per benchmark and number of further models. How futures are drawn:
         `safetystats.inference.growth`.
     """
-    columns = list(VERDICTS_TABLES["models_to_settle"])
+    columns = list(_COLUMNS)
     if not benchmarks:
         return pd.DataFrame(columns=columns)
     sizes = sorted(set(further))
@@ -94,6 +101,80 @@ def models_to_settle(
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def settle_run(
+    plan: Plan,
+    fits: Mapping[str, SafetyFit],
+    *,
+    benchmark: str | None = None,
+    model_class: str | None = None,
+    further: Sequence[int] = FURTHER,
+    n_simulations: int = 200,
+    n_families: int | None = None,
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """Return what further models would do, for one benchmark or the headline ones, in one class or all.
+
+    Parameters
+    ----------
+    plan : Plan
+    fits : mapping of str to SafetyFit
+        By class; of a finished run by `safetystats.summaries.reopened.reopen`.
+    benchmark : str or None
+        None: the headline benchmarks; all where there are none.
+    model_class : str or None
+        None: every class.
+    further, n_simulations, n_families, report
+        As in `models_to_settle`.
+
+    Returns
+    -------
+    DataFrame
+        Table `models_to_settle`.
+
+    Raises
+    ------
+    StudyError
+        If no fit has this class or benchmark.
+    """
+    labels = [label for label, fit in fits.items() if fit.benchmarks]
+    if model_class is not None and model_class not in labels:
+        raise _unknown("--class", "a class of the run", model_class, labels)
+    labels = labels if model_class is None else [model_class]
+    known = list(dict.fromkeys(name for label in labels for name in fits[label].benchmarks))
+    if benchmark is not None and benchmark not in known:
+        raise _unknown("benchmark", "a safety benchmark of the run with a posterior", benchmark, known)
+    flags = plan.table.benchmarks["headline"].astype(bool)
+    wanted = {label: chief_benchmarks(fits[label], flags) for label in labels}
+    if benchmark is not None:
+        wanted = {label: [benchmark] for label in labels if benchmark in fits[label].benchmarks}
+    parts = []
+    for place, (label, names) in enumerate(wanted.items()):
+
+        def told(done: int, total: int, place: int = place) -> None:
+            if report is not None:
+                report(place * total + done, len(wanted) * total)
+
+        parts.append(
+            models_to_settle(
+                fits[label], names, further, rope=plan.study.rope, level=plan.study.level,
+                n_simulations=n_simulations, n_families=n_families, report=told,
+            )
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
+
+
+def chief_benchmarks(fit: SafetyFit, headline: pd.Series) -> list[str]:
+    """Return the headline benchmarks of a class with a posterior; all with one where there are none."""
+    return [name for name in fit.benchmarks if headline[name]] or fit.benchmarks
+
+
+def _unknown(where: str, expected: str, got: str, known: Sequence[str]) -> StudyError:
+    remedy = f"There are: {', '.join(known)}."
+    return StudyError(
+        [Fault(file="plan", column=where, expected=expected, got=f'"{got}"{suggest(got, known)}', remedy=remedy)]
+    )
 
 
 def share_error(share: float, n: int) -> float:

@@ -20,7 +20,7 @@ from safetystats.summaries.liability import liability
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of
 from safetystats.summaries.published import published_labels
-from safetystats.summaries.settling import models_to_settle
+from safetystats.summaries.settling import SIMULATIONS, settle_run
 from safetystats.summaries.talk import Talk
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,10 +30,6 @@ LIMITS: tuple[float, ...] = tuple(round(0.20 + 0.05 * step, 2) for step in range
 QUANTITIES = ("correlation", "absolute correlation")
 TOP = 4
 """One in how many benchmarks counts as the top."""
-FURTHER = (10, 20, 50, 100)
-"""Numbers of further models that a study looks at."""
-SIMULATIONS = 60
-"""Simulated futures behind each; `safetystats plan` takes more."""
 
 
 def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
@@ -61,11 +57,7 @@ def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) ->
             for label, fit in fits.items()
         ],
         "models_to_settle": [
-            models_to_settle(
-                fit, _chief(plan, fit), FURTHER, rope=study.rope, level=study.level, n_simulations=SIMULATIONS,
-                report=lambda done, total, place=place: told.progress(place * total + done, len(fits) * total),
-            )
-            for place, fit in enumerate(fits.values())
+            settle_run(plan, fits, n_simulations=SIMULATIONS, report=told.progress),
         ],
         "published_labels": [published_labels(fits, plan.table, study.rope, study.level, held)],
     }  # fmt: skip
@@ -187,12 +179,6 @@ def p_more_entangled(fit: SafetyFit, first: str, second: str, *, absolute: bool 
     rho = pd.DataFrame(correlation_draws(fit), columns=fit.benchmarks)
     pair = [rho[name].to_numpy() for name in (first, second)]
     return p_greater(*(np.abs(each) if absolute else each for each in pair))
-
-
-def _chief(plan: Plan, fit: SafetyFit) -> list[str]:
-    """Return the headline benchmarks of a class; all where there are none."""
-    flags = plan.table.benchmarks["headline"].astype(bool)
-    return [name for name in fit.benchmarks if flags[name]] or fit.benchmarks
 
 
 def _chances(row: Mapping[str, float]) -> tuple[float, float, float]:
