@@ -1,4 +1,4 @@
-"""How many further models would settle a verdict, from the command line: a simulation from the fits of a finished run."""
+"""How many further models would settle a verdict, from the command line: simulated from the fits of a finished run."""
 
 from __future__ import annotations
 

@@ -193,7 +193,8 @@ def futures(
 
     References
     ----------
-    O'Hagan and Stevens (2001), Bayesian assessment of sample size, Stat. Med. 20; Kruschke (2015), ch. 13.
+    O'Hagan and Stevens (2001), Bayesian assessment of sample size for clinical trials of cost-effectiveness, Med.
+    Decis. Making 21; Kruschke (2015), Doing Bayesian Data Analysis, ch. 13.
     """
     n_sets, (_, n_benchmarks), most = len(further), known.scores.shape, max(further)
     errors = _errors(known.theta)
