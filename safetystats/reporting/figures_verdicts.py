@@ -227,9 +227,9 @@ def draw_liability(
             )  # fmt: skip
         caption = (
             f"Posterior means and {percent_text(level)} equal-tailed intervals of the correlation ρ with latent "
-            "capability, and of the slope per standard deviation of capability in units of the smallest effect of interest (cut "
-            f"posterior, aligned scores). Bands: |ρ| below {number_text(rope)}, and slopes below the smallest effect. "
-            "Numbers stand for the benchmarks beneath."
+            "capability, and of the slope per standard deviation of capability in units of the smallest effect of "
+            f"interest (cut posterior, aligned scores). Bands: |ρ| below {number_text(rope)}, and slopes below the "
+            "smallest effect. Numbers stand for the benchmarks beneath."
         )
         caption += left_out_text(len(numbers), left_out) + ending_text(ending)
         alt = f"Scatter plot of {count_text(len(numbers), 'safety benchmark')}, one panel per class. " + " ".join(

@@ -116,10 +116,10 @@ def liability_tables(analysis: Analysis, names: Names) -> str:
             for r in part.to_dict("records")
         ]  # fmt: skip
         caption = (
-            f"{escape(label)}: posterior mean of $\\rho$; slope per sd of capability with its interval, smallest effect "
-            "of interest and sd between models, in the unit of the aligned score; probabilities of the four combinations "
-            f"of correlation ($|\\rho|$ above {number_text(analysis.plan.study.rope.limit)} or not) and slope (above the "
-            "smallest effect in absolute value or not); models near the bounds of the score."
+            f"{escape(label)}: posterior mean of $\\rho$; slope per sd of capability with its interval, smallest "
+            "effect of interest and sd between models, in the unit of the aligned score; probabilities of the four "
+            f"combinations of correlation ($|\\rho|$ above {number_text(analysis.plan.study.rope.limit)} or not) and "
+            "slope (above the smallest effect in absolute value or not); models near the bounds of the score."
         )
         head = [
             "Benchmark", "ρ", f"Slope {interval_head(analysis.plan.study.level)}", "Smallest effect", "Sd",
@@ -190,8 +190,8 @@ def labels_tables(analysis: Analysis, names: Names) -> str:
             *(["Specs entangled", "Specs distinct", "Specs inverse", "Specs undetermined"] if shares else []),
         ]  # fmt: skip
         caption = (
-            f"{escape(str(label))}: capabilities correlation as printed by Ren et al. [-@ren2024] and its label, beside "
-            "the cut posterior. Printed signs are those of the columns as published."
+            f"{escape(str(label))}: capabilities correlation as printed by Ren et al. [-@ren2024] and its label, "
+            "beside the cut posterior. Printed signs are those of the columns as published."
         )
         parts.append(
             table_markdown(
