@@ -231,7 +231,8 @@ def page(table: pd.DataFrame, args: argparse.Namespace, seconds: float, spec: Fa
         "|---|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {r.loadings} | {r.kappa:g} | {r.n} | {r.rho:g} | {r.columns} | {r.same_sign:.3f} | "
-            f"{r.other_sign:.3f} | {r.distinct:.3f} | {r.undetermined:.3f} | {r.false_share:.3f} ({r.false_error:.3f}) |"
+            f"{r.other_sign:.3f} | {r.distinct:.3f} | {r.undetermined:.3f} | {r.false_share:.3f} "
+            f"({r.false_error:.3f}) |"
             for r in table[table["n"].isin(FITTED) & (table["kappa"] == KAPPAS[0])]
             .rename(columns={"false": "false_share"})
             .itertuples()
