@@ -205,7 +205,7 @@ def page(table: pd.DataFrame, args: argparse.Namespace, seconds: float, spec: Fa
         "",
         f"{datetime.date.today().isoformat()}, {platform.machine()} {platform.system()}, Python "
         f"{platform.python_version()}, numpy {version('numpy')}, scipy {version('scipy')}, seed {args.seed}, "
-        f"{seconds / 60:.1f} minutes on one core.",
+        f"{seconds / 60:.1f} minutes of one core.",
         "",
         "At 26 models, |rho| = 0.1 or 0.8: "
         + "; ".join(
@@ -264,23 +264,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=300)
     parser.add_argument("--fits", type=int, default=0, help="replications with estimated loadings, at each n of FITTED")
-    parser.add_argument("--minutes", type=float, default=10.0, help="no new replication after so many minutes")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of processor time; no new replication after that")
     parser.add_argument("--seed", type=int, default=20240731)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args()
     spec, rope = read_spec("two-level", "factor"), Rope()
     assert isinstance(spec, FactorSpec)
     rows: list[dict[str, object]] = []
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     def write() -> None:
         table = tabulate(pd.DataFrame(rows))
         table.to_csv(args.out / "verdict_errors.csv", index=False, float_format="%.6g", lineterminator="\n")
-        text = page(table, args, time.perf_counter() - begin, spec, rope)
+        text = page(table, args, time.process_time() - begin, spec, rope)
         (args.out / "verdict_errors.md").write_text(text, encoding="utf-8")
 
     def minutes() -> float:
-        return (time.perf_counter() - begin) / 60
+        return (time.process_time() - begin) / 60
 
     compiled: object = None
     if args.fits:

@@ -43,6 +43,7 @@ def verdicts_results(analysis: Analysis) -> dict[str, Value]:
         "settle_chance": SETTLE_CHANCE,
         "smallest_share": analysis.plan.study.questions.smallest_share,
     }
+    sure = analysis.plan.study.rope.probability
     for label in classes:
         own = {
             name: frame[frame["model_class"] == label]
@@ -50,7 +51,7 @@ def verdicts_results(analysis: Analysis) -> dict[str, Value]:
             if name in ("verdict_curve", "rank_order", "liability", "models_to_settle", "published_labels")
         }
         found |= _curve(own["verdict_curve"], label) | _ranks(own["rank_order"], label)
-        found |= _liability(own["liability"], own["verdict_curve"], label) | _settle(own, label)
+        found |= _liability(own["liability"], own["verdict_curve"], label, sure) | _settle(own, label)
         found |= _labels(own["published_labels"], label)
     curve, rows = tables["verdict_curve"], tables["models_to_settle"]
     if len(curve):
@@ -94,12 +95,11 @@ def _ranks(ranks: pd.DataFrame, label: str) -> dict[str, Value]:
             f"rank_width.{key}.{label}": float((own["rank_upper"] - own["rank_lower"] + 1).median()),
             f"rank_first_of.{key}.{label}": str(first["benchmark"]),
             f"rank_first.{key}.{label}": float(first["p_first"]),
-            f"rank_top.{key}.{label}": int((own["p_top_quarter"] >= 0.95).sum()),
         }
     return found
 
 
-def _liability(rows: pd.DataFrame, curve: pd.DataFrame, label: str) -> dict[str, Value]:
+def _liability(rows: pd.DataFrame, curve: pd.DataFrame, label: str, probability: float) -> dict[str, Value]:
     if rows.empty:
         return {}
     known = rows[rows["quadrant"].astype(str) != ""]
@@ -107,6 +107,7 @@ def _liability(rows: pd.DataFrame, curve: pd.DataFrame, label: str) -> dict[str,
     stated = curve[curve["stated"].astype(bool)].set_index("benchmark")["verdict"]
     settled = [name for name in known["benchmark"] if stated[name] in SETTLED]
     small = known[known["benchmark"].isin(settled) & (known["p_high_large"] < SETTLE_CHANCE)]
+    flat, steep = known["p_high_small"] + known["p_low_small"], known["p_high_large"] + known["p_low_large"]
     return {
         f"liability_benchmarks.{label}": len(rows),
         f"liability_known.{label}": len(known),
@@ -114,6 +115,8 @@ def _liability(rows: pd.DataFrame, curve: pd.DataFrame, label: str) -> dict[str,
         **{f"liability.{label}.{word}": count for word, count in counts.items()},
         f"liability_settled.{label}": len(settled),
         f"liability_settled_small.{label}": len(small),
+        f"liability_flat.{label}": int((flat >= probability).sum()),
+        f"liability_steep.{label}": int((steep >= probability).sum()),
         f"liability_ceiling.{label}": int((known["share_at_ceiling"] >= 0.5).sum()),
         f"liability_floor.{label}": int((known["share_at_floor"] >= 0.5).sum()),
     }

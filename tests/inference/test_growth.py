@@ -108,7 +108,7 @@ def test_the_mean_of_the_posterior_stays_where_it_is(error: float) -> None:
 def test_without_dividing_by_the_reliability_the_mean_would_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     from safetystats.inference import growth
 
-    about = known(error=0.3)
+    about = known(rho=(0.8,), error=0.3)
     kept = simulate(about, (150,), 60).mean.mean()
     plain = growth._new_scores
     monkeypatch.setattr(growth, "_new_scores", lambda a, d, c, t, reliable, r: plain(a, d, c, t, 1.0, r))
