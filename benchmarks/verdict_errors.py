@@ -13,10 +13,10 @@ mid-points of 12 equal parts of (0.55, 0.95). Safety benchmarks have rho = -0.8,
 tells apart, and beside them 0.3 and 0.5, which lie nearer to it; `COPIES` of each.
 
 Capability is known through the capability benchmarks with *known loadings*: its posterior is then normal in closed
-form (Helmert contrasts inside each family), and 200 draws of it go into the cut posterior of the package with the
-priors of `two-level`. Capability benchmarks are not standardised there, since their scale is known; safety benchmarks
-are z-scored over the n models, as the package does. With `--fits` some replications at n = 26 and 100 are repeated with
-the loadings estimated: the whole factor model by NUTS, with columns z-scored.
+form (Helmert contrasts inside each family), and 80 draws of it, with 6 of the parameters each, go into the cut
+posterior of the package with the priors of `two-level`. Capability benchmarks are not standardised there, since their
+scale is known; safety benchmarks are z-scored over the n models, as the package does. With `--fits` some replications
+at n = 26 and 100 are repeated with the loadings estimated: the whole factor model by NUTS, with columns z-scored.
 
 A verdict is false if it is entangled or inverse for |rho| below the limit, and distinct, or of the other sign, above
 it. Shares have Monte Carlo errors that take the benchmarks of one replication together. Writes verdict_errors.csv and
@@ -38,7 +38,7 @@ import pandas as pd
 
 from safetystats.inference.cut import cut_posterior
 from safetystats.inference.regions import region_probabilities
-from safetystats.specs import FactorSpec, Rope, SamplingPlan, read_spec
+from safetystats.specs import CutPlan, FactorSpec, Rope, SamplingPlan, read_spec
 from safetystats.summaries.posterior import verdict_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,7 +54,8 @@ CLEAR = (0.1, 0.8)
 COPIES = 2
 BENCHMARKS = 12
 LOADINGS = 0.55 + 0.4 * (np.arange(BENCHMARKS) + 0.5) / BENCHMARKS
-DRAWS = 200
+DRAWS, EACH = 80, 6
+"""Draws of capability, and of the parameters for each; as in the futures of the package."""
 PLAN = SamplingPlan(chains=2, draws=300, tune=300, target_accept=0.9)
 VERDICTS = ("entangled", "inverse", "distinct", "undetermined")
 HERE = Path(__file__).resolve().parent
@@ -115,21 +116,17 @@ def verdicts(
     """Return the verdict of every safety benchmark."""
     z = (safety - safety.mean(0)) / safety.std(0)
     words = []
-    for draws in cut_posterior(z, theta, families, spec.priors, spec.cut, rng.spawn(z.shape[1])):
+    plan = CutPlan(candidates=8 * EACH, icc_cells=spec.cut.icc_cells)
+    for draws in cut_posterior(z, theta, families, spec.priors, plan, rng.spawn(z.shape[1]), each=EACH):
         assert draws is not None
         found = region_probabilities(draws.rho[:, None], [rope.limit])
-        words.append(
-            str(
-                verdict_of(
-                    *(float(p[0, 0]) for p in (found.entangled, found.inverse, found.distinct)), rope.probability
-                )
-            )
-        )
+        up, down, between = (float(p[0, 0]) for p in found)
+        words.append(str(verdict_of(up, down, between, rope.probability)))
     return words
 
 
 def fitted_draws(scores: FloatArray, families: IntArray, spec: FactorSpec, compiled: object, seed: int) -> FloatArray:
-    """Return draws of capability from the whole factor model, loadings estimated, shape (n_draws, n)."""
+    """Return draws of capability from the whole factor model, loadings estimated, shape (DRAWS, n)."""
     from safetystats.inference.arrays import Structure
     from safetystats.inference.parameters import FactorData
     from safetystats.inference.sampling import CompiledFactor, draw_posterior
@@ -140,7 +137,8 @@ def fitted_draws(scores: FloatArray, families: IntArray, spec: FactorSpec, compi
     data = FactorData(values=z, families=families, noise=np.zeros_like(z))
     tree = draw_posterior(compiled, data, spec.priors, structure, PLAN, seed, cores=1)["posterior"]
     theta = tree["theta"].to_numpy()
-    return np.asarray(theta.reshape(-1, theta.shape[-1]), dtype=np.float64)
+    every = theta.reshape(-1, theta.shape[-1])
+    return np.asarray(every[np.linspace(0, len(every) - 1, DRAWS).round().astype(int)], dtype=np.float64)
 
 
 def is_false(rho: float, verdict: str, limit: float) -> bool:

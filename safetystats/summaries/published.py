@@ -66,8 +66,8 @@ def published_labels(
             continue
         rho = fit.draws["cut"]["rho"].sel(benchmark=name).to_numpy().ravel().astype(np.float64)
         found = region_probabilities(rho[:, None], [rope.limit])
-        chances = tuple(float(each[0, 0]) for each in (found.entangled, found.inverse, found.distinct))
-        verdict = "withheld" if held[label] else verdict_of(*chances, rope.probability)
+        up, down, between = (float(each[0, 0]) for each in found)
+        verdict = "withheld" if held[label] else verdict_of(up, down, between, rope.probability)
         word = "low" if abs(value) < limit else "high"
         summary = summarise(rho, None, level)
         rows.append(
@@ -75,8 +75,8 @@ def published_labels(
                 "model_class": label, "benchmark": name, "area": str(table.benchmarks.loc[name, "area"]),
                 "headline": bool(table.benchmarks.loc[name, "headline"]), "published": value / 100, "label": word,
                 "n_models": int(fit.capability.table.scores[name].notna().sum()), "mean": summary.mean,
-                "lower": summary.lower, "upper": summary.upper, "level": level, "p_entangled": chances[0],
-                "p_inverse": chances[1], "p_distinct": chances[2], "verdict": verdict,
+                "lower": summary.lower, "upper": summary.upper, "level": level, "p_entangled": up,
+                "p_inverse": down, "p_distinct": between, "verdict": verdict,
                 "agreement": agreement(word, verdict), **dict.fromkeys(SHARES, np.nan),
             }
         )  # fmt: skip

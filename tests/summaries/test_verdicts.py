@@ -14,6 +14,7 @@ from safetystats.specs import Questions, Rope
 from safetystats.summaries import published, settling
 from safetystats.summaries.answers import Answers
 from safetystats.summaries.cards import models_needed
+from safetystats.summaries.errata import published_numbers
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
 from safetystats.summaries.liability import QUADRANTS, liability, smallest_effects
 from safetystats.summaries.posterior import posterior_correlations
@@ -198,7 +199,7 @@ def test_agreement(label: str, verdict: str, word: str) -> None:
 
 
 def test_every_correlation_that_the_paper_prints_is_there() -> None:
-    printed = published.published_numbers().query("quantity == 'capabilities_correlation'")
+    printed = published_numbers().query("quantity == 'capabilities_correlation'")
     assert not printed.duplicated(["benchmark", "model_class"]).any()
     assert (printed["value"].abs() <= 100).all()
     low = printed[printed["value"].abs() < 40]
