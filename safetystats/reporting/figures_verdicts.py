@@ -31,6 +31,7 @@ from safetystats.reporting.figure_style import (
     VERMILLION,
     WIDTH,
     Drawing,
+    FloatArray,
     Mark,
     arrange,
     finish,
@@ -58,6 +59,8 @@ QUADRANT_MARKS: Mapping[str, Mark] = {
     "withheld": Mark(colour=GREY, shape="^", filled=False, dashed=True),
 }
 """Combination of correlation and slope; shape and fill say the same as the colour."""
+ROOM = 7.5
+"""Distance of a number from others that is enough, in points of print."""
 MOST_POINTS = 36
 """Benchmarks that are drawn in a panel at most: those with the largest correlations."""
 
@@ -202,7 +205,7 @@ def draw_liability(
         across = min(len(classes), 2)
         down = -(-len(classes) // across)
         width, high, head = (WIDTH - 0.5 * across - EDGE) / across, 2.6, 0.24
-        columns = 3
+        columns = 2
         lines = -(-len(numbers) // columns)
         listed = 0.13 * lines + 0.12
         above = legend_height(entries)
@@ -266,11 +269,37 @@ def _quadrants(
             zorder=2,
         )
         points(axes, y, own["mean"], mark)
-    for row in part.to_dict("records"):
+    size = axes.get_window_extent()
+    x = (part["mean"].to_numpy(dtype=np.float64) + 1.03) / 2.06 * size.width
+    y = (part["slope_over"].to_numpy(dtype=np.float64) - span[0]) / (span[1] - span[0]) * size.height
+    for row, (right, up) in zip(part.to_dict("records"), _offsets(x, y), strict=True):
         axes.annotate(
-            str(numbers[str(row["benchmark"])]), (row["mean"], row["slope_over"]), xytext=(3, 2.5),
-            textcoords="offset points", fontsize=TINY, color=INK, zorder=5,
+            str(numbers[str(row["benchmark"])]), (row["mean"], row["slope_over"]), xytext=(right, up),
+            textcoords="offset points", fontsize=TINY, color=INK, zorder=5, ha="center", va="center",
+            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.4},
         )  # fmt: skip
+
+
+def _offsets(x: FloatArray, y: FloatArray) -> list[tuple[float, float]]:
+    """Return where the number of every point stands, in points of print from it, away from other points and numbers.
+
+    Greedy, in order: of sixteen places about the point the one with the most room, the near ones first among equals.
+
+    Parameters
+    ----------
+    x, y : array, shape (n,)
+        In points of print.
+    """
+    angles = np.deg2rad([45, 135, 315, 225, 0, 180, 90, 270])
+    places = [(r * np.cos(a), r * np.sin(a)) for r in (8.0, 15.0) for a in angles]
+    taken = [(float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    chosen = []
+    for a, b in zip(x, y, strict=True):
+        room = [min(np.hypot(a + p - c, b + q - d) for c, d in taken) for p, q in places]
+        best = int(np.argmax(np.minimum(np.round(room, 3), ROOM)))
+        chosen.append(places[best])
+        taken.append((float(a) + places[best][0], float(b) + places[best][1]))
+    return chosen
 
 
 def _steep(part: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
