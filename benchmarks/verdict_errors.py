@@ -223,6 +223,21 @@ def page(table: pd.DataFrame, args: argparse.Namespace, seconds: float, spec: Fa
         "",
         *wide(known, "false", "false_error"),
         "",
+        *estimated(table),
+        "In brackets: Monte Carlo errors, benchmarks of one replication taken together. *Same sign* is entangled for a "
+        "positive and inverse for a negative correlation. The model is right by construction here; where it is wrong "
+        "(heavy tails, bends, outliers) verdicts are wrong more often.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def estimated(table: pd.DataFrame) -> list[str]:
+    """Return the section on estimated loadings; one sentence where there are none."""
+    if not (table["loadings"] == "estimated").any():
+        return ["Loadings were not estimated in any replication of this run (`--fits`).", ""]
+    rows = table[table["n"].isin(FITTED) & (table["kappa"] == KAPPAS[0])].rename(columns={"false": "false_share"})
+    return [
         "Loadings estimated (the whole factor model), beside known ones in the same design:",
         "",
         "| loadings | kappa | n | abs. rho | columns | same sign | other sign | distinct | undetermined | false |",
@@ -231,17 +246,10 @@ def page(table: pd.DataFrame, args: argparse.Namespace, seconds: float, spec: Fa
             f"| {r.loadings} | {r.kappa:g} | {r.n} | {r.rho:g} | {r.columns} | {r.same_sign:.3f} | "
             f"{r.other_sign:.3f} | {r.distinct:.3f} | {r.undetermined:.3f} | {r.false_share:.3f} "
             f"({r.false_error:.3f}) |"
-            for r in table[table["n"].isin(FITTED) & (table["kappa"] == KAPPAS[0])]
-            .rename(columns={"false": "false_share"})
-            .itertuples()
+            for r in rows.itertuples()
         ),
         "",
-        "In brackets: Monte Carlo errors, benchmarks of one replication taken together. *Same sign* is entangled for a "
-        "positive and inverse for a negative correlation. The model is right by construction here; where it is wrong "
-        "(heavy tails, bends, outliers) verdicts are wrong more often.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def wide(table: pd.DataFrame, value: str, error: str) -> list[str]:

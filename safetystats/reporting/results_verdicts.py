@@ -153,6 +153,6 @@ def _labels(rows: pd.DataFrame, label: str) -> dict[str, Value]:
     for word in ("low", "high"):
         own = rows[rows["label"] == word]
         found[f"labels.{label}.{word}"] = len(own)
-        for state in ("confirmed", "contradicted", "open", "withheld"):
-            found[f"labels.{label}.{word}.{state}"] = int((own["agreement"] == state).sum())
+        for state in ("confirmed", "contradicted", "open", "withheld", "not comparable"):
+            found[f"labels.{label}.{word}.{state.replace(' ', '_')}"] = int((own["agreement"] == state).sum())
     return found

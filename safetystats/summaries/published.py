@@ -32,7 +32,8 @@ def published_labels(
     A label is "low" where the printed correlation is below the paper's 40 % in absolute value, as the paper calls it,
     and "high" otherwise, for which the paper has no number of its own. `agreement` says whether the verdict bears the
     label out: "confirmed" (low and distinct, high and entangled or inverse), "contradicted" (low and entangled or
-    inverse, high and distinct), "open" (undetermined), or "withheld".
+    inverse, high and distinct), "open" (undetermined), or "withheld". Where the ideal of a score is zero it is "not
+    comparable": the printed correlation is that of the signed score, ours that of its distance from zero.
 
     Parameters
     ----------
@@ -67,6 +68,7 @@ def published_labels(
         rho = fit.draws["cut"]["rho"].sel(benchmark=name).to_numpy().ravel().astype(np.float64)
         found = region_probabilities(rho[:, None], [rope.limit])
         up, down, between = (float(each[0, 0]) for each in found)
+        two_sided = table.benchmarks.loc[name, "direction"] == "zero_is_ideal"
         verdict = "withheld" if held[label] else verdict_of(up, down, between, rope.probability)
         word = "low" if abs(value) < limit else "high"
         summary = summarise(rho, None, level)
@@ -77,7 +79,7 @@ def published_labels(
                 "n_models": int(fit.capability.table.scores[name].notna().sum()), "mean": summary.mean,
                 "lower": summary.lower, "upper": summary.upper, "level": level, "p_entangled": up,
                 "p_inverse": down, "p_distinct": between, "verdict": verdict,
-                "agreement": agreement(word, verdict), **dict.fromkeys(SHARES, np.nan),
+                "agreement": "not comparable" if two_sided else agreement(word, verdict), **dict.fromkeys(SHARES, np.nan),
             }
         )  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

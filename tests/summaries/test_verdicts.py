@@ -173,6 +173,9 @@ def test_published_labels_stand_beside_the_verdicts(monkeypatch: pytest.MonkeyPa
     assert rows["verdict"].tolist() == ["entangled", "entangled"]
     assert rows["agreement"].tolist() == ["confirmed", "contradicted"]
     assert rows["n_specifications"].isna().all()
+    signed = table.benchmarks.assign(direction=["zero_is_ideal"] * len(table.benchmarks))
+    other = published_labels(fits, table.replace(benchmarks=signed), ROPE, 0.95, {"base": False})
+    assert set(other["agreement"]) == {"not comparable"}
     assert published_labels(fits, table.replace(name="mine"), ROPE, 0.95, {"base": False}).empty
     assert set(published_labels(fits, table, ROPE, 0.95, {"base": True})["agreement"]) == {"withheld"}
 
