@@ -30,7 +30,7 @@ VERDICTS_TABLES: dict[str, tuple[str, ...]] = {
 """Columns of each table, in the order they are written."""
 
 VERDICTS_GLOSSARY: dict[str, str] = {
-    "agreement": "confirmed, contradicted, open, withheld, or not comparable (printed: signed score; ours: distance from zero)",
+    "agreement": "confirmed, contradicted, open, withheld, or not comparable: the printed one is of signed scores",
     "changes": "whether the verdict differs from that at the limit of the study",
     "effect_from": "stated in the study, share of range (of the bounds in the dictionary), or none",
     "further": "further models of the class with a score on the benchmark",

@@ -79,7 +79,8 @@ def published_labels(
                 "n_models": int(fit.capability.table.scores[name].notna().sum()), "mean": summary.mean,
                 "lower": summary.lower, "upper": summary.upper, "level": level, "p_entangled": up,
                 "p_inverse": down, "p_distinct": between, "verdict": verdict,
-                "agreement": "not comparable" if two_sided else agreement(word, verdict), **dict.fromkeys(SHARES, np.nan),
+                "agreement": "not comparable" if two_sided else agreement(word, verdict),
+                **dict.fromkeys(SHARES, np.nan),
             }
         )  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
