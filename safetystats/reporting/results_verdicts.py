@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from safetystats.reporting.prose import Value
+from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.liability import QUADRANTS
 from safetystats.summaries.settling import first_settled
@@ -43,6 +46,7 @@ def verdicts_results(analysis: Analysis) -> dict[str, Value]:
         "settle_chance": SETTLE_CHANCE,
         "smallest_share": analysis.plan.study.questions.smallest_share,
     }
+    shared = mechanical(analysis)
     sure = analysis.plan.study.rope.probability
     for label in classes:
         own = {
@@ -50,7 +54,7 @@ def verdicts_results(analysis: Analysis) -> dict[str, Value]:
             for name, frame in tables.items()
             if name in ("verdict_curve", "rank_order", "liability", "models_to_settle", "published_labels")
         }
-        found |= _curve(own["verdict_curve"], label) | _ranks(own["rank_order"], label)
+        found |= _curve(own["verdict_curve"], label) | _ranks(own["rank_order"], label, shared)
         found |= _liability(own["liability"], own["verdict_curve"], label, sure) | _settle(own, label)
         found |= _labels(own["published_labels"], label)
     curve, rows = tables["verdict_curve"], tables["models_to_settle"]
@@ -83,7 +87,7 @@ def _curve(curve: pd.DataFrame, label: str) -> dict[str, Value]:
     return found
 
 
-def _ranks(ranks: pd.DataFrame, label: str) -> dict[str, Value]:
+def _ranks(ranks: pd.DataFrame, label: str, shared: Collection[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for quantity, key in zip(QUANTITIES, ("rho", "absolute"), strict=True):
         own = ranks[ranks["quantity"] == quantity]
@@ -95,6 +99,7 @@ def _ranks(ranks: pd.DataFrame, label: str) -> dict[str, Value]:
             f"rank_width.{key}.{label}": float((own["rank_upper"] - own["rank_lower"] + 1).median()),
             f"rank_first_of.{key}.{label}": str(first["benchmark"]),
             f"rank_first.{key}.{label}": float(first["p_first"]),
+            f"rank_first_shared.{key}.{label}": int(str(first["benchmark"]) in shared),
         }
     return found
 

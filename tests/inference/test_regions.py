@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,11 +18,13 @@ from safetystats.inference.regions import (
     share_at_bounds,
 )
 
+FAST = settings(max_examples=60, deadline=None, derandomize=True)
 DRAWS = hnp.arrays(
     np.float64, hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12), elements=st.floats(-1, 1, width=32)
 )
 
 
+@FAST
 @given(DRAWS)
 def test_regions_cover_everything_and_move_one_way_along_the_limits(rho: np.ndarray) -> None:
     limits = (0.2, 0.31, 0.4, 0.55, 0.7)
@@ -35,6 +37,7 @@ def test_regions_cover_everything_and_move_one_way_along_the_limits(rho: np.ndar
         assert (found.inverse[smaller] >= found.inverse[larger]).all()
 
 
+@FAST
 @given(DRAWS)
 def test_turning_the_sign_swaps_entangled_and_inverse(rho: np.ndarray) -> None:
     found, turned = region_probabilities(rho, (0.4,)), region_probabilities(-rho, (0.4,))
@@ -50,6 +53,7 @@ def test_ranks_by_counting() -> None:
     np.testing.assert_allclose(found.top, [1 / 3, 0, 1 / 3])  # a shared first place is the rank 1.5
 
 
+@FAST
 @given(DRAWS, st.randoms(use_true_random=False))
 def test_ranks_follow_their_benchmark_and_sum_up(values: np.ndarray, random: object) -> None:
     found = posterior_ranks(values, 0.9, n_top=1)
@@ -84,6 +88,7 @@ def test_quadrants_by_counting() -> None:
     assert np.isnan(none).all()
 
 
+@FAST
 @given(DRAWS, st.floats(0.01, 100))
 def test_quadrants_do_not_depend_on_the_unit(rho: np.ndarray, unit: float) -> None:
     slope, smallest = 3 * rho, np.full(rho.shape[1], 0.5)
