@@ -14,7 +14,7 @@ from safetystats.inference.fits import SafetyFit
 from safetystats.inference.regions import p_greater, posterior_ranks, region_probabilities
 from safetystats.specs import Rope
 from safetystats.summaries.answers import Answers
-from safetystats.summaries.gates import Check, capability_checks, safety_checks, withheld
+from safetystats.summaries.gates import Check, Outcome, capability_checks, safety_checks, withheld
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
 from safetystats.summaries.liability import liability
 from safetystats.summaries.plan import Plan
@@ -45,8 +45,8 @@ def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) ->
     empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in VERDICTS_TABLES.items()}
     if not plan.study.questions.verdicts:
         why = "verdicts over thresholds, ranks, slopes and further models: [questions] verdicts is false"
-        return Answers(tables=empty, checks=(_note("not_run", why),))
-    study = plan.study
+        return Answers(tables=empty, checks=(_note("questions", "not_run", why),))
+    study, exact = plan.study, plan.factor.measurement == "exact"
     fits = {label: fit for label, fit in safety.items() if fit.benchmarks}
     held = {label: verdicts_withheld(fit) for label, fit in fits.items()}
     tables = {
@@ -57,7 +57,7 @@ def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) ->
             for label, fit in fits.items()
         ],
         "models_to_settle": [
-            settle_run(plan, fits, n_simulations=SIMULATIONS, report=told.progress),
+            *([settle_run(plan, fits, n_simulations=SIMULATIONS, report=told.progress)] if exact else []),
         ],
         "published_labels": [published_labels(fits, plan.table, study.rope, study.level, held)],
     }  # fmt: skip
@@ -67,9 +67,12 @@ def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) ->
         if any(len(frame) for frame in frames)
     }
     found = {name: joined[name][list(empty[name].columns)] if name in joined else empty[name] for name in empty}
-    checks = (
-        [] if len(found["published_labels"]) else [_note("not_applicable", "no labels are published for this table")]
-    )
+    checks = []
+    if not exact:
+        why = "with sampling error in the fit futures take minutes a benchmark: safetystats plan, for one at a time"
+        checks.append(_note("models_to_settle", "not_run", why))
+    if not len(found["published_labels"]):
+        checks.append(_note("published_labels", "not_applicable", "no labels are published for this table"))
     return Answers(tables=found, checks=tuple(checks), facts={"settle_simulations": SIMULATIONS})
 
 
@@ -185,9 +188,5 @@ def _chances(row: Mapping[str, float]) -> tuple[float, float, float]:
     return row["p_entangled"], row["p_inverse"], row["p_distinct"]
 
 
-def _note(outcome: str, why: str) -> Check:
-    assert outcome in ("not_run", "not_applicable")
-    return Check(
-        fit="verdicts", check="questions" if outcome == "not_run" else "published_labels", value=math.nan,
-        limit=math.nan, outcome="not_run" if outcome == "not_run" else "not_applicable", why=why,
-    )  # fmt: skip
+def _note(check: str, outcome: Outcome, why: str) -> Check:
+    return Check(fit="verdicts", check=check, value=math.nan, limit=math.nan, outcome=outcome, why=why)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from fits_by_hand import CHAINS, DRAWS, capability_fit, good_draws, only, prepared, safety_fit
 
+from safetystats.errors import StudyError
 from safetystats.inference.fits import SafetyFit
-from safetystats.specs import Questions, Rope
+from safetystats.specs import Questions, Rope, read_study
 from safetystats.summaries import published, settling
 from safetystats.summaries.answers import Answers
 from safetystats.summaries.cards import models_needed
 from safetystats.summaries.errata import published_numbers
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
 from safetystats.summaries.liability import QUADRANTS, liability, smallest_effects
+from safetystats.summaries.plan import plan_study
 from safetystats.summaries.posterior import posterior_correlations
 from safetystats.summaries.published import agreement, published_labels, with_specification_shares
 from safetystats.summaries.settling import first_settled, models_to_settle, share_error
-from safetystats.summaries.verdicts import LIMITS, p_more_entangled, rank_order, verdict_curve
+from safetystats.summaries.verdicts import LIMITS, p_more_entangled, rank_order, verdict_curve, verdicts_answers
 from safetystats.tables.table import ScoreTable
 
 ROPE = Rope()
@@ -211,10 +214,6 @@ def test_every_correlation_that_the_paper_prints_is_there() -> None:
 
 
 def test_an_unknown_benchmark_or_class_is_refused() -> None:
-    from safetystats.errors import StudyError
-    from safetystats.specs import read_study
-    from safetystats.summaries.plan import plan_study
-
     plan = plan_study("helm-classic", read_study("helm-classic"))
     fits = {"base": two()}
     with pytest.raises(StudyError, match="safety_1"):
@@ -226,3 +225,36 @@ def test_an_unknown_benchmark_or_class_is_refused() -> None:
     )
     with pytest.raises(StudyError, match=r"questions\.smallest_effect"):
         plan_study("helm-classic", wrong)
+
+
+def test_what_is_not_asked_or_takes_too_long_is_empty_and_said() -> None:
+    plan = plan_study("helm-classic", read_study("helm-classic"))
+    told: list[tuple[int, int]] = []
+
+    class Told:
+        def stage(self, name: str) -> None:
+            raise AssertionError(name)
+
+        def progress(self, done: int, total: int) -> None:
+            told.append((done, total))
+
+    names = {"safety_1": "classic_truthfulqa", "safety_2": "classic_civilcomments"}
+    table = renamed(prepared(), names).replace(name="made")
+    rho = np.concatenate([good_draws(1, 0.7, 0.02), good_draws(1, 0.0, 0.02, seed=3)])
+    fits = {"base": safety_fit(capability_fit(table), rho)}
+    without = plan.study.model_copy(update={"questions": Questions(verdicts=False)})
+    found = verdicts_answers(replace(plan, study=without), fits, Told())
+    assert {check.outcome for check in found.checks} == {"not_run"}
+    assert set(found.tables) == set(VERDICTS_TABLES)
+    assert all(frame.empty for frame in found.tables.values())
+
+    binomial = replace(plan, factor=plan.factor.model_copy(update={"measurement": "binomial"}))
+    found = verdicts_answers(binomial, fits, Told())
+    assert {(check.check, check.outcome) for check in found.checks} == {
+        ("models_to_settle", "not_run"), ("published_labels", "not_applicable"),
+    }  # fmt: skip
+    assert found.tables["models_to_settle"].empty
+    for name in ("verdict_curve", "rank_order", "liability"):
+        assert tuple(found.tables[name].columns) == VERDICTS_TABLES[name]
+        assert set(found.tables[name]["benchmark"]) == set(names.values())
+    assert not told
