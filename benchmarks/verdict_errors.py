@@ -225,8 +225,8 @@ def page(table: pd.DataFrame, args: argparse.Namespace, seconds: float, spec: Fa
         "",
         *estimated(table),
         "In brackets: Monte Carlo errors, benchmarks of one replication taken together. *Same sign* is entangled for a "
-        "positive and inverse for a negative correlation. The model is right by construction here; where it is wrong "
-        "(heavy tails, bends, outliers) verdicts are wrong more often.",
+        "positive and inverse for a negative correlation. The model is right by construction here; where it "
+        "is not, see [coverage](coverage_posterior.md).",
         "",
     ]
     return "\n".join(lines)
