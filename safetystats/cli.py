@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetystats import __version__, cli_assess, cli_pages
+from safetystats import __version__, cli_assess, cli_pages, cli_plan
 from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
@@ -51,6 +51,7 @@ app.command()(cli_pages.methods)
 app.command()(cli_pages.card)
 app.command()(cli_pages.errata)
 app.command()(cli_pages.barg)
+app.command()(cli_plan.plan)
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study by name, or the path of a study file that ends in .toml.")
@@ -90,7 +91,10 @@ def run(
 
     name = _study_name(study)
     asked = read_study(study)
-    asked = asked.model_copy(update={"scrutiny": QUICK, "questions": QUICK_QUESTIONS}) if quick else asked
+    if quick:
+        # What a question leaves open (a smallest effect of interest) stays as the study has it.
+        questions = asked.questions.model_copy(update=QUICK_QUESTIONS.model_dump(exclude_unset=True))
+        asked = asked.model_copy(update={"scrutiny": QUICK, "questions": questions})
     _run(name, asked, out or Path("reports", "out", name), quiet=quiet, as_json=as_json)
 
 

@@ -201,11 +201,17 @@ QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=Fa
 
 
 class Questions(Spec):
-    """Which questions about the verdicts are asked; what is left out is reported as not run."""
+    """Which questions about the verdicts are asked; what is left out is reported as not run.
+
+    `smallest_effect`: smallest change per sd of capability that is of interest, by benchmark, in the unit of its score;
+    `smallest_share`: for the other benchmarks, as a share of the range that the dictionary declares.
+    """
 
     verdicts: bool = True
     model_sets: bool = True
     relations: bool = True
+    smallest_effect: dict[str, Positive] = Field(default_factory=dict)
+    smallest_share: Probability = 0.05
 
 
 QUICK_QUESTIONS = Questions(model_sets=False, relations=False)

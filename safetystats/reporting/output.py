@@ -66,7 +66,7 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
     OSError
         If the folder cannot be written.
     """
-    from safetystats.reporting import figures, figures_checks, figures_classes, figures_shifts
+    from safetystats.reporting import figures, figures_checks, figures_classes, figures_shifts, figures_verdicts
 
     plan = analysis.plan
     results = collect_results(analysis)
@@ -102,6 +102,9 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
             tables["marginal_means"], group=plan.mixed.groups[0], labels=labels, headline=headline, level=level
         ),
         figures_shifts.draw_lineage_shifts(tables["lineage_shifts"], tables["differential_progress"], level=level),
+        *figures_verdicts.draw_verdicts(
+            tables, labels=labels, headline=headline, rope=plan.study.rope.limit, level=level
+        ),
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]
     drawn = [drawing for drawing in drawings if drawing is not None]

@@ -53,6 +53,24 @@ class _Stoppable:
 
 
 @contextmanager
+def show_count(console: Console, what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told (done, total) of a piece of work: a bar on a terminal, a line elsewhere, nothing if quiet."""
+    shown = not quiet and console.is_terminal
+    if not quiet and not shown:
+        console.print(what, markup=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
 def show_progress(console: Console, *, quiet: bool, stopped: Callable[[], bool]) -> Iterator[Talk]:
     """Yield what a run reports to: a bar on a terminal, a line per stage elsewhere, nothing if quiet.
 

@@ -223,6 +223,7 @@ def _change(run: FinishedRun, benchmark: str, label: str, own: Mapping[str, Any]
         "nearest_probability": cut[f"p_{nearest}"],
         "settled": verdict in REGIONS,
         "models_needed": int(needed) if math.isfinite(needed) else None,
+        **_futures(run, benchmark, label),
         "joint_verdict": own["joint"]["verdict"],
         "joint_differs": own["joint"]["verdict"] != verdict,
         "joint_gap": own["joint"]["mean"] - cut["mean"],
@@ -246,6 +247,24 @@ def _change(run: FinishedRun, benchmark: str, label: str, own: Mapping[str, Any]
         "loo_doubtful": int(ours["n_doubtful"].iloc[0]) if len(ours) else 0,
         "k_limit": K_LIMIT,
     }
+
+
+def _futures(run: FinishedRun, benchmark: str, label: str) -> dict[str, Any]:
+    """Return what the largest number of further models that the run simulated would do; None where it did not."""
+    columns = (
+        "further",
+        "further_families",
+        "n_simulations",
+        "p_settled",
+        "p_settled_error",
+        "width",
+        "width_expected",
+    )
+    rows = pd.DataFrame()
+    if "models_to_settle" in run.tables:
+        rows = _rows(run.tables["models_to_settle"], benchmark=benchmark, model_class=label)
+    last = rows.loc[rows["further"].astype(float).idxmax()] if len(rows) else {}
+    return {f"futures_{name}": _plain(last[name]) if len(rows) else None for name in columns}
 
 
 def _audit(frame: pd.DataFrame, benchmark: str) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from safetystats.inference.fits import SafetyFit
 from safetystats.summaries.answers import Answers
 from safetystats.summaries.plan import Plan
+from safetystats.summaries.published import with_specification_shares
 from safetystats.summaries.talk import Talk
+from safetystats.summaries.verdicts import verdicts_answers
 
 
 def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
@@ -21,4 +23,4 @@ def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
     told : Talk
         Told of progress.
     """
-    return Answers.joined([])
+    return with_specification_shares(Answers.joined([verdicts_answers(plan, safety, told)]))

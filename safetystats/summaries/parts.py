@@ -16,10 +16,11 @@ def class_parts(prepared: ScoreTable) -> dict[str, ScoreTable]:
     prepared : ScoreTable
         Aligned, transformed, z-scored within classes.
     """
-    return {label: _with_capability(prepared.select(model_class=label)) for label in prepared.classes}
+    return {label: with_capability(prepared.select(model_class=label)) for label in prepared.classes}
 
 
-def _with_capability(part: ScoreTable) -> ScoreTable:
+def with_capability(part: ScoreTable) -> ScoreTable:
+    """Leave out capability columns that are missing in this class, and models without any capability score."""
     names = [name for name in part.columns("capability") if part.scores[name].notna().any()]
     absent = [name for name in part.columns("capability") if name not in names]
     kept = part.scores.index[part.scores[names].notna().any(axis=1)]

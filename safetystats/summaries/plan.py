@@ -111,6 +111,7 @@ def plan_study(name: str, study: StudySpec) -> Plan:
     table = in_class_order(whole.select(model_class=classes), classes)
     table = table.select(models=[m for m in table.models.index if m not in study.exclude])
     aligned = align(table)
+    _check_effects(name, study, aligned)
     prepared = standardise(transform(aligned, factor.transform), by="class")
     check_size(prepared)
     flow = trace_flow(whole, table, aligned, prepared)
@@ -118,6 +119,25 @@ def plan_study(name: str, study: StudySpec) -> Plan:
         name=name, study=study, score=score, factor=factor, mixed=mixed, crossed=crossed,
         invariance=invariance, compared=compared, table=table, aligned=aligned, prepared=prepared, flow=flow,
     )  # fmt: skip
+
+
+def _check_effects(name: str, study: StudySpec, aligned: ScoreTable) -> None:
+    """Refuse a smallest effect of interest for something that is no safety benchmark of the table."""
+    known = aligned.columns("safety")
+    unknown = [benchmark for benchmark in study.questions.smallest_effect if benchmark not in known]
+    if unknown:
+        raise StudyError(
+            [
+                Fault(
+                    file=name,
+                    column="questions.smallest_effect",
+                    expected=f"safety benchmarks of the table {aligned.name}",
+                    got=f'"{benchmark}"',
+                    remedy=f"Correct the name{suggest(benchmark, known) or '.'}",
+                )
+                for benchmark in unknown
+            ]
+        )
 
 
 def _compared(name: str, study: StudySpec, own: FactorSpec) -> dict[str, FactorSpec]:
