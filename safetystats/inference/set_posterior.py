@@ -1,0 +1,178 @@
+"""Cut posterior of a benchmark when the scores of some models are left out, set by set.
+
+Capability stays that of the fit to all models: what is left out are scores of the safety benchmark, not what is known of
+capability. So this answers what the verdict would be if these models had not been scored on this benchmark. Every
+set sees the same draws of capability and the same source of randomness as the whole, and probabilities are those of all
+draws of the fit plus the change between these two, so that most of the Monte Carlo error cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.cut import cut_posterior
+from safetystats.inference.fits import SafetyFit
+from safetystats.inference.problems import family_codes, noise_of
+from safetystats.inference.set_kernel import SetPosteriors, set_posteriors
+from safetystats.inference.streams import seed_for
+from safetystats.specs import CutPlan
+
+CAPABILITY_DRAWS = 200
+"""Draws of capability with which a set's posterior is drawn."""
+EACH = 4
+CANDIDATES = 16
+"""Candidates for every draw that is kept, as in `safetystats.inference.paired`."""
+RANKING_DRAWS = 30
+"""Draws of capability over which the approximation averages that ranks all sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SetDraws:
+    """Posteriors of one benchmark without each of several sets of models; arrays have shape (n_sets,).
+
+    Attributes
+    ----------
+    n_models : array of int
+        Models with a score that are left.
+    mean, lower, upper : array
+        Of rho; NaN where too few models are left.
+    p_entangled, p_inverse, p_distinct : array
+    """
+
+    n_models: IntArray
+    mean: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    p_entangled: FloatArray
+    p_inverse: FloatArray
+    p_distinct: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Benchmark:
+    """One benchmark of a fit, with what its posteriors without some models need.
+
+    Attributes
+    ----------
+    fit : SafetyFit
+    name : str
+    rho : array, shape (n_draws,)
+        All draws of the cut posterior.
+    """
+
+    fit: SafetyFit
+    name: str
+    rho: FloatArray
+
+    @property
+    def scores(self) -> FloatArray:
+        """Standardised scores, NaN where missing, shape (n_models,)."""
+        return self.fit.capability.table.matrix([self.name])[:, 0]
+
+
+def benchmarks_of(fit: SafetyFit) -> list[Benchmark]:
+    """Return the benchmarks with a posterior, in table order."""
+    rho = fit.draws["cut"]["rho"].to_numpy().astype(np.float64)
+    return [Benchmark(fit=fit, name=name, rho=rho[place].ravel()) for place, name in enumerate(fit.benchmarks)]
+
+
+def thinned(theta: FloatArray, most: int) -> FloatArray:
+    """Return at most `most` draws, evenly spaced."""
+    chosen = np.linspace(0, len(theta) - 1, min(most, len(theta))).round().astype(np.int64)
+    return np.asarray(theta[chosen])
+
+
+def posteriors_with(
+    benchmark: Benchmark, kept: FloatArray, limit: float, level: float, theta: FloatArray
+) -> SetDraws:
+    """Return the cut posterior given only the scores of the models of each set.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    kept : array, shape (n_sets, n_models)
+        Zero for a model whose score is left out.
+    limit : float
+        Of the region of practical equivalence.
+    level : float
+        Coverage of the equal-tailed interval.
+    theta : array, shape (n_draws, n_models)
+        Draws of capability, thinned (`CAPABILITY_DRAWS`).
+
+    Returns
+    -------
+    SetDraws
+        Probabilities and means are those of all draws of the fit plus the change from the whole with the same thinned
+        draws, which is unbiased and of less variance where few models are left out (a control variate).
+    """
+    capability = benchmark.fit.capability
+    spec, table = capability.spec, capability.table
+    scores = np.where(np.vstack([np.ones(kept.shape[1]), kept]) > 0, benchmark.scores, np.nan).T
+    noise = noise_of(table, [benchmark.name], spec)
+    seed = seed_for(capability.seed, "model sets", capability.model_class, benchmark.name)
+    found = cut_posterior(
+        scores, theta, family_codes(table), spec.priors,
+        CutPlan(candidates=CANDIDATES * EACH, icc_cells=spec.cut.icc_cells),
+        [np.random.default_rng(seed) for _ in range(scores.shape[1])],
+        noise=np.repeat(noise, scores.shape[1], axis=1) if noise.any() else None, families_matter=spec.families,
+        each=EACH,
+    )  # fmt: skip
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    numbers = np.full((len(found), 6), np.nan)
+    for row, draws in enumerate(found):
+        if draws is not None:
+            numbers[row] = _numbers(draws.rho, limit, tails)
+    stated = _numbers(benchmark.rho, limit, tails)
+    mean, lower, upper, entangled, inverse, distinct = (stated + numbers[1:] - numbers[0]).T
+    return SetDraws(
+        n_models=np.isfinite(scores[:, 1:]).sum(axis=0), mean=np.clip(mean, -1, 1), lower=np.clip(lower, -1, 1),
+        upper=np.clip(upper, -1, 1), p_entangled=np.clip(entangled, 0, 1), p_inverse=np.clip(inverse, 0, 1),
+        p_distinct=np.clip(distinct, 0, 1),
+    )  # fmt: skip
+
+
+def _numbers(rho: FloatArray, limit: float, tails: tuple[float, float]) -> FloatArray:
+    """Return mean, interval, P(entangled), P(inverse) and P(distinct), shape (6,)."""
+    chances = ((rho > limit).mean(), (rho < -limit).mean(), (np.abs(rho) < limit).mean())
+    return np.array([rho.mean(), *np.quantile(rho, tails), *chances])
+
+
+def same_models(benchmarks: Sequence[Benchmark]) -> list[tuple[IntArray, list[Benchmark]]]:
+    """Return the benchmarks that are scored by the same models together, with the places of those models."""
+    groups: dict[bytes, tuple[IntArray, list[Benchmark]]] = {}
+    for benchmark in benchmarks:
+        seen = np.isfinite(benchmark.scores)
+        places = np.flatnonzero(seen).astype(np.int64)
+        groups.setdefault(seen.tobytes(), (places, []))[1].append(benchmark)
+    return list(groups.values())
+
+
+def ranked_posteriors(
+    benchmarks: Sequence[Benchmark], places: IntArray, kept: FloatArray, limit: float
+) -> SetPosteriors:
+    """Return approximate posteriors for many sets, by which these are ranked.
+
+    Parameters
+    ----------
+    benchmarks : sequence of Benchmark
+        Of one fit, scored by the same models.
+    places : array of int, shape (n,)
+        Those models.
+    kept : array, shape (n_sets, n)
+        Zero for a model of `places` that is left out.
+    limit : float
+
+    Returns
+    -------
+    SetPosteriors
+        Columns in the order of the benchmarks. Scores are taken as exact.
+    """
+    capability = benchmarks[0].fit.capability
+    theta = thinned(capability.theta, RANKING_DRAWS)[:, places]
+    scores = np.stack([benchmark.scores[places] for benchmark in benchmarks], axis=1)
+    families, spec = family_codes(capability.table)[places], capability.spec
+    return set_posteriors(scores, theta, families, kept, spec.priors, limit, families_matter=spec.families)
