@@ -201,11 +201,15 @@ QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=Fa
 
 
 class Questions(Spec):
-    """Which questions about the verdicts are asked; what is left out is reported as not run."""
+    """Which questions about the verdicts are asked; what is left out is reported as not run.
+
+    `vif_limit`: largest variance inflation of capability beside a covariate with which a partial correlation is given.
+    """
 
     verdicts: bool = True
     model_sets: bool = True
     relations: bool = True
+    vif_limit: Annotated[float, Field(gt=1)] = 10.0
 
 
 QUICK_QUESTIONS = Questions(model_sets=False, relations=False)

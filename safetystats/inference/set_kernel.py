@@ -130,7 +130,9 @@ def _averaged(
     counts = kept @ members  # (S, F)
     within = (1 - grid.icc)[:, None]  # (G, 1)
     weight = grid.icc[:, None, None] / (within[..., None] + counts * grid.icc[:, None, None])  # (G, S, F)
-    log_det = ((counts - 1) * np.log(within[..., None]) + np.log(within[..., None] + counts * grid.icc[:, None, None])).sum(-1)
+    log_det = (
+        (counts - 1) * np.log(within[..., None]) + np.log(within[..., None] + counts * grid.icc[:, None, None])
+    ).sum(-1)
     y_sums = (kept[None] * scores.T[:, None, :]) @ members  # (B, S, F)
     weighted_counts = weight * counts
     ones = ((counts.sum(-1) - (weighted_counts * counts).sum(-1)) / within)[:, None]
@@ -210,5 +212,7 @@ def _normal_z(
     at = np.tanh(middle)
     steep, bend = a * (1 - at) - b * (1 + at), (a + b) * (1 - at**2)
     tilted = 1 / (1 / variance + bend)
-    log_prior = log_prior + a * np.log1p(at) + b * np.log1p(-at) + 0.5 * steep**2 * tilted + 0.5 * np.log(tilted / variance)
+    log_prior = (
+        log_prior + a * np.log1p(at) + b * np.log1p(-at) + 0.5 * steep**2 * tilted + 0.5 * np.log(tilted / variance)
+    )
     return middle + steep * tilted, np.sqrt(tilted), log_prior

@@ -1,9 +1,7 @@
 """Cut posterior of a benchmark when the scores of some models are left out, set by set.
 
 Capability stays that of the fit to all models: what is left out are scores of the safety benchmark, not what is known of
-capability. So this answers what the verdict would be if these models had not been scored on this benchmark. Every
-set sees the same draws of capability and the same source of randomness as the whole, and probabilities are those of all
-draws of the fit plus the change between these two, so that most of the Monte Carlo error cancels.
+capability. So this answers what the verdict would be if these models had not been scored on this benchmark.
 """
 
 from __future__ import annotations
@@ -28,6 +26,9 @@ CANDIDATES = 16
 """Candidates for every draw that is kept, as in `safetystats.inference.paired`."""
 RANKING_DRAWS = 30
 """Draws of capability over which the approximation averages that ranks all sets."""
+
+NUMBERS = ("mean", "lower", "upper", "p_entangled", "p_inverse", "p_distinct")
+"""What is kept of a posterior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,9 +87,7 @@ def thinned(theta: FloatArray, most: int) -> FloatArray:
     return np.asarray(theta[chosen])
 
 
-def posteriors_with(
-    benchmark: Benchmark, kept: FloatArray, limit: float, level: float, theta: FloatArray
-) -> SetDraws:
+def posteriors_with(benchmark: Benchmark, kept: FloatArray, limit: float, level: float, theta: FloatArray) -> SetDraws:
     """Return the cut posterior given only the scores of the models of each set.
 
     Parameters
@@ -101,17 +100,11 @@ def posteriors_with(
     level : float
         Coverage of the equal-tailed interval.
     theta : array, shape (n_draws, n_models)
-        Draws of capability, thinned (`CAPABILITY_DRAWS`).
-
-    Returns
-    -------
-    SetDraws
-        Probabilities and means are those of all draws of the fit plus the change from the whole with the same thinned
-        draws, which is unbiased and of less variance where few models are left out (a control variate).
+        Draws of capability, thinned (`CAPABILITY_DRAWS`); the same source of randomness serves every set.
     """
     capability = benchmark.fit.capability
     spec, table = capability.spec, capability.table
-    scores = np.where(np.vstack([np.ones(kept.shape[1]), kept]) > 0, benchmark.scores, np.nan).T
+    scores = np.where(kept > 0, benchmark.scores, np.nan).T
     noise = noise_of(table, [benchmark.name], spec)
     seed = seed_for(capability.seed, "model sets", capability.model_class, benchmark.name)
     found = cut_posterior(
@@ -121,24 +114,36 @@ def posteriors_with(
         noise=np.repeat(noise, scores.shape[1], axis=1) if noise.any() else None, families_matter=spec.families,
         each=EACH,
     )  # fmt: skip
-    tails = ((1 - level) / 2, (1 + level) / 2)
     numbers = np.full((len(found), 6), np.nan)
     for row, draws in enumerate(found):
         if draws is not None:
-            numbers[row] = _numbers(draws.rho, limit, tails)
-    stated = _numbers(benchmark.rho, limit, tails)
-    mean, lower, upper, entangled, inverse, distinct = (stated + numbers[1:] - numbers[0]).T
-    return SetDraws(
-        n_models=np.isfinite(scores[:, 1:]).sum(axis=0), mean=np.clip(mean, -1, 1), lower=np.clip(lower, -1, 1),
-        upper=np.clip(upper, -1, 1), p_entangled=np.clip(entangled, 0, 1), p_inverse=np.clip(inverse, 0, 1),
-        p_distinct=np.clip(distinct, 0, 1),
-    )  # fmt: skip
+            numbers[row] = _numbers(draws.rho, limit, level)
+    return _set_draws(np.isfinite(scores).sum(axis=0), numbers)
 
 
-def _numbers(rho: FloatArray, limit: float, tails: tuple[float, float]) -> FloatArray:
-    """Return mean, interval, P(entangled), P(inverse) and P(distinct), shape (6,)."""
+def posteriors_without(
+    benchmark: Benchmark, kept: FloatArray, limit: float, level: float, theta: FloatArray
+) -> SetDraws:
+    """Return the same where few models are left out: what all draws of the fit give, plus the change.
+
+    The change is from the whole to the set, both with the thinned draws; most of their error is common and cancels (a
+    control variate). Parameters as in `posteriors_with`.
+    """
+    drawn = posteriors_with(benchmark, np.vstack([np.ones(kept.shape[1]), kept]), limit, level, theta)
+    numbers = np.stack([getattr(drawn, name) for name in NUMBERS], axis=1)
+    return _set_draws(drawn.n_models[1:], _numbers(benchmark.rho, limit, level) + numbers[1:] - numbers[0])
+
+
+def _set_draws(n_models: IntArray, numbers: FloatArray) -> SetDraws:
+    lowest = np.array([-1.0, -1.0, -1.0, 0.0, 0.0, 0.0])
+    inside = np.clip(numbers, lowest, 1.0).T
+    return SetDraws(n_models=n_models, **dict(zip(NUMBERS, inside, strict=True)))
+
+
+def _numbers(rho: FloatArray, limit: float, level: float) -> FloatArray:
+    """Return the `NUMBERS` of draws of rho, shape (6,)."""
     chances = ((rho > limit).mean(), (rho < -limit).mean(), (np.abs(rho) < limit).mean())
-    return np.array([rho.mean(), *np.quantile(rho, tails), *chances])
+    return np.array([rho.mean(), *np.quantile(rho, ((1 - level) / 2, (1 + level) / 2)), *chances])
 
 
 def same_models(benchmarks: Sequence[Benchmark]) -> list[tuple[IntArray, list[Benchmark]]]:

@@ -7,14 +7,14 @@ A set of models is a row of zeros and ones; a zero takes the model out of everyt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
 
 from safetystats.scores.correlation import IntArray
-from safetystats.scores.resampling import Target, correlations_under, point_correlations
+from safetystats.scores.resampling import Target, correlations_under
 from safetystats.scores.weighted import FloatArray
 
 EXACT_SIZE = 3
@@ -119,8 +119,23 @@ def _least(ordered: FloatArray, values: FloatArray, sets: IntArray) -> tuple[Flo
     return best, tuple(tuple(int(i) for i in sets[p]) if ok else () for p, ok in zip(place, some, strict=True))
 
 
-def greedy_path(target: Target, column: int, start: Removed, sign: float, most: int) -> list[tuple[Removed, float]]:
-    """Return sets that grow by the model whose removal moves one correlation furthest, and the correlations.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GreedyPath:
+    """Sets that grow by one model at a time, and what the correlation becomes.
+
+    Attributes
+    ----------
+    removed : tuple of tuple of int
+        One set for each step, the last the largest; what it reaches is a bound on what can be reached, not the best.
+    values : tuple of float
+    """
+
+    removed: tuple[Removed, ...]
+    values: tuple[float, ...]
+
+
+def greedy_path(target: Target, column: int, start: Removed, sign: float, most: int) -> GreedyPath:
+    """Leave out, one after the other, the model whose removal moves one correlation furthest.
 
     Parameters
     ----------
@@ -133,18 +148,11 @@ def greedy_path(target: Target, column: int, start: Removed, sign: float, most: 
         1: upwards; -1: downwards.
     most : int
         Models left out at the end; the path stops before where no removal gives a number.
-
-    Returns
-    -------
-    list of (tuple of int, float)
-        One entry for each further model; what is reached is a bound on what could be, not the best.
     """
-    alone = Target(
-        capability=target.capability, values=target.values[:, [column]], member=target.member[[column]],
-        score_method=target.score_method, correlation=target.correlation, missing=target.missing,
-        score_fixed=target.score_fixed, given_score=target.given_score,
-    )  # fmt: skip
-    n, removed, path = len(target.values), start, []
+    alone = replace(target, values=target.values[:, [column]], member=target.member[[column]])
+    n, removed = len(target.values), start
+    sets_found: list[Removed] = []
+    values_found: list[float] = []
     while len(removed) < most:
         rest = [i for i in range(n) if i not in removed]
         sets = np.array([(*removed, i) for i in rest], dtype=np.int64)
@@ -153,8 +161,9 @@ def greedy_path(target: Target, column: int, start: Removed, sign: float, most: 
             break
         best = int((np.nan_to_num(values, nan=-np.inf) >= np.nanmax(values) - TIE).argmax())
         removed = (*removed, rest[best])
-        path.append((removed, sign * float(values[best])))
-    return path
+        sets_found.append(removed)
+        values_found.append(sign * float(values[best]))
+    return GreedyPath(removed=tuple(sets_found), values=tuple(values_found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,72 +178,58 @@ class Flip:
         Correlation without them; NaN where none was found.
     lower_bound : int
         No set of fewer models does it: all of them were looked at.
-    exact : bool
-        True if `removed` is as small as the bound; False for a set from a greedy path, or none.
-    most : int
-        Up to how many models were left out.
     """
 
     removed: Removed
     value: float
     lower_bound: int
-    exact: bool
-    most: int
 
 
-def smallest_flips(target: Target, ranges: Iterable[Extremes], limit: float) -> list[Flip | None]:
-    """Return for every benchmark the smallest set whose removal changes whether |correlation| reaches the limit.
+def smallest_flip(
+    value: float, column: int, ranges: Sequence[Extremes], paths: Sequence[GreedyPath], limit: float
+) -> Flip:
+    """Return the smallest set whose removal changes whether |correlation| reaches the limit.
 
     Parameters
     ----------
-    target : Target
-    ranges : iterable of Extremes
-        From `reachable_exactly` for k = 1, 2, ...; all sets up to the last are then known.
+    value : float
+        Correlation with all models.
+    column : int
+        Benchmark.
+    ranges : sequence of Extremes
+        From `reachable_exactly` for k = 1, 2, ... in turn.
+    paths : sequence of GreedyPath
+        Looked at where no set of these sizes does it.
     limit : float
 
     Returns
     -------
-    list of Flip or None
-        None where the benchmark has no correlation. Greedy paths go on from the set of the last range that comes
-        nearest, towards every side on which the limit can be crossed.
+    Flip
     """
-    point, known = point_correlations(target), list(ranges)
-    most = largest_greedy(len(target.values))
-    found: list[Flip | None] = []
-    for column, value in enumerate(point):
-        if not math.isfinite(value):
-            found.append(None)
-            continue
-        found.append(_flip(target, column, float(value), known, limit, most))
-    return found
-
-
-def _flip(target: Target, column: int, value: float, known: list[Extremes], limit: float, most: int) -> Flip:
     within = abs(value) < limit
 
     def crossed(reached: float) -> bool:
         return (abs(reached) < limit) != within
 
-    for each in known:
+    for each in ranges:
         options = (
             [(each.removed_lowest, each.lowest), (each.removed_highest, each.highest)]
             if within
             else [(each.removed_smallest, each.smallest)]
         )
-        hits = [(removed[column], float(reached[column])) for removed, reached in options if crossed(reached[column])]
+        known = [(removed[column], float(reached[column])) for removed, reached in options]
+        hits = [(removed, reached) for removed, reached in known if removed and crossed(reached)]
         if hits:
             removed, reached = max(hits, key=lambda hit: abs(abs(hit[1]) - limit))
-            return Flip(removed=removed, value=reached, lower_bound=each.k, exact=True, most=most)
-    bound = len(known) + 1
-    hits = []
-    for sign in (1.0, -1.0) if within else ((-1.0,) if value > 0 else (1.0,)):
-        start: Removed = ()
-        if known:
-            last = known[-1]
-            start = (last.removed_highest if sign > 0 else last.removed_lowest)[column]
-        path = greedy_path(target, column, start, sign, most)
-        hits += [step for step in path if crossed(step[1])][:1]
-    if not hits:
-        return Flip(removed=(), value=float("nan"), lower_bound=bound, exact=False, most=most)
-    removed, reached = min(hits, key=lambda hit: len(hit[0]))
-    return Flip(removed=removed, value=reached, lower_bound=bound, exact=len(removed) == bound, most=most)
+            return Flip(removed=removed, value=reached, lower_bound=each.k)
+    bound = len(ranges) + 1
+    further = [
+        (removed, reached)
+        for path in paths
+        for removed, reached in zip(path.removed, path.values, strict=True)
+        if crossed(reached)
+    ]
+    if not further:
+        return Flip(removed=(), value=float("nan"), lower_bound=bound)
+    removed, reached = min(further, key=lambda hit: len(hit[0]))
+    return Flip(removed=removed, value=reached, lower_bound=bound)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from safetystats.inference.fits import SafetyFit
 from safetystats.summaries.answers import Answers
+from safetystats.summaries.model_sets import model_sets_answers
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.talk import Talk
 
@@ -21,4 +22,4 @@ def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
     told : Talk
         Told of progress.
     """
-    return Answers.joined([])
+    return Answers.joined([model_sets_answers(plan, safety, told)])
