@@ -2,8 +2,8 @@ r"""Posterior of a benchmark's correlation for thousands of sets of models at on
 
 Given capability theta and the residual intraclass correlation kappa, the regression of a benchmark on theta depends on
 the models only through sums, over all models and over each family (`safetystats.inference.cut`). A set of models is a
-row of zeros and ones, so that the sums of all sets are products of matrices. What is left is one number per set, draw of
-theta and cell of kappa, and this is where the approximation is. Under the base prior of the cut,
+row of zeros and ones, so that the sums of all sets are products of matrices. What is left is one regression per set,
+draw of theta and cell of kappa, and this is where the approximation is. Under the base prior of the cut,
 
     z = artanh(rho) = arsinh(beta / sqrt(v)),   v ~ inverse gamma,   beta | v normal,   alpha | beta, v normal,
 

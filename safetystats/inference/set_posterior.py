@@ -1,7 +1,7 @@
 """Cut posterior of a benchmark when the scores of some models are left out, set by set.
 
-Capability stays that of the fit to all models: what is left out are scores of the safety benchmark, not what is known of
-capability. So this answers what the verdict would be if these models had not been scored on this benchmark.
+Capability stays that of the fit to all models: what is left out are scores of the safety benchmark, not what is known
+of capability. So this answers what the verdict would be if these models had not been scored on this benchmark.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from safetystats.inference.set_kernel import SetPosteriors, set_posteriors
 from safetystats.inference.streams import seed_for
 from safetystats.specs import CutPlan
 
-CAPABILITY_DRAWS = 200
+CAPABILITY_DRAWS = 150
 """Draws of capability with which a set's posterior is drawn."""
-EACH = 4
-CANDIDATES = 16
-"""Candidates for every draw that is kept, as in `safetystats.inference.paired`."""
+EACH = 16
+"""Draws of the parameters for each of them, from as many candidates as follow."""
+CANDIDATES = 64
 RANKING_DRAWS = 30
 """Draws of capability over which the approximation averages that ranks all sets."""
 
@@ -109,7 +109,7 @@ def posteriors_with(benchmark: Benchmark, kept: FloatArray, limit: float, level:
     seed = seed_for(capability.seed, "model sets", capability.model_class, benchmark.name)
     found = cut_posterior(
         scores, theta, family_codes(table), spec.priors,
-        CutPlan(candidates=CANDIDATES * EACH, icc_cells=spec.cut.icc_cells),
+        CutPlan(candidates=CANDIDATES, icc_cells=spec.cut.icc_cells),
         [np.random.default_rng(seed) for _ in range(scores.shape[1])],
         noise=np.repeat(noise, scores.shape[1], axis=1) if noise.any() else None, families_matter=spec.families,
         each=EACH,

@@ -1,8 +1,6 @@
-"""What one model, one family, or a chosen part of the models decides: each left out in turn, and sets by date or family."""
+"""What one model or family decides, each left out in turn, and what parts of the models say: date, access, family."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd

@@ -1,15 +1,16 @@
-"""The smallest set of models whose removal changes a label or a verdict, and how far choosing models can take a number."""
+"""The smallest set of models whose removal changes a label or a verdict, and what leaving models out can reach."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.set_kernel import SetPosteriors
 from safetystats.inference.set_posterior import (
     Benchmark,
     SetDraws,
@@ -17,7 +18,6 @@ from safetystats.inference.set_posterior import (
     ranked_posteriors,
     same_models,
 )
-from safetystats.inference.set_kernel import SetPosteriors
 from safetystats.scores.model_sets import (
     Extremes,
     every_set,
@@ -31,12 +31,15 @@ from safetystats.scores.model_sets import (
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
 from safetystats.summaries.set_context import REGIONS, ClassSets, chances_of
 
-CONFIRMED = 24
+CONFIRMED = 16
 """Sets of one size whose posterior is drawn, at most, those first that the approximation puts nearest to a change."""
 AT_ONCE = 8
 """Sets drawn before it is seen whether one of them changes the verdict."""
-LEAST_TOLERANCE = 0.01
-"""Least error of the approximation that is allowed for, in probability; about two Monte Carlo errors of a drawn set."""
+LEAST_TOLERANCE = 0.1
+"""Least error of the approximation that is allowed for, in probits: 0.01 in a probability of 0.95, which is about two
+Monte Carlo errors of a set that is drawn."""
+SEEN = (0.02, 0.98)
+"""Probabilities between which drawn sets of one model show the error of the approximation."""
 _REST = 1e-6
 """Probabilities are kept this far from 0 and 1 when they are moved on the probit scale."""
 
@@ -121,15 +124,18 @@ class _Search:
     tolerance: float
 
     def margins(self, ranked: SetPosteriors) -> FloatArray:
-        """Return by how much the verdict changes, in probability, shape (n_sets,); negative: it does not."""
-        return self.margin(_moved(_regions(ranked, self.column), self.shift))
+        """Return how far each set is beyond a change of the verdict, in probits, shape (n_sets,); negative: short."""
+        return self._margin(_probit(_regions(ranked, self.column)) + self.shift)
 
     def margin(self, chances: FloatArray) -> FloatArray:
-        """Return the same of probabilities, shape (n_sets, 3)."""
-        needed = self.sets.rope.probability
+        """Return the same of drawn probabilities, shape (n_sets, 3)."""
+        return self._margin(_probit(chances))
+
+    def _margin(self, probits: FloatArray) -> FloatArray:
+        needed = float(special.ndtri(self.sets.rope.probability))
         if self.stated == "undetermined":
-            return np.asarray(chances.max(axis=1) - needed)
-        return np.asarray(needed - chances[:, REGIONS.index(self.stated)])
+            return np.asarray(probits.max(axis=1) - needed)
+        return np.asarray(needed - probits[:, REGIONS.index(self.stated)])
 
     def drawn(self, removed: IntArray) -> SetDraws:
         """Return the posteriors without each of these sets, models by place among those with a score."""
@@ -196,11 +202,12 @@ def _search(
     )  # fmt: skip
     if not ranked or verdict == "withheld":
         return search
-    error = np.abs(search.margins(ranked[0]) - search.margin(single[:, 1:]))
-    return _Search(
-        sets=sets, benchmark=benchmark, column=column, places=places, stated=verdict, whole=stated, shift=shift,
-        tolerance=max(LEAST_TOLERANCE, float(np.nanmax(error))),
-    )  # fmt: skip
+    drawn = single[:, 1:]
+    # Only the regions on which a change of this verdict hangs.
+    own = slice(None) if verdict == "undetermined" else [REGIONS.index(verdict)]
+    error = np.abs(_probit(_regions(ranked[0], column)) + shift - _probit(drawn))[:, own]
+    told = error[(drawn[:, own] > SEEN[0]) & (drawn[:, own] < SEEN[1])]
+    return replace(search, tolerance=max(LEAST_TOLERANCE, float(told.max()) if told.size else 0.0))
 
 
 def _flip_row(
@@ -265,7 +272,7 @@ def _greedy(search: _Search, start: IntArray, most: int) -> _Hit | None:
         rest = np.setdiff1d(np.arange(n), removed)
         larger = np.column_stack([np.tile(removed, (len(rest), 1)), rest])
         ranked = ranked_posteriors([search.benchmark], search.places, kept_after(larger, n), search.sets.rope.limit)
-        margins = search.margin(_moved(_regions(ranked, 0), search.shift))
+        margins = replace(search, column=0).margins(ranked)
         if not np.isfinite(margins).any():
             return None
         best = int(np.nanargmax(margins))
@@ -304,11 +311,6 @@ def _regions(ranked: SetPosteriors, column: int) -> FloatArray:
 
 def _probit(chances: FloatArray) -> FloatArray:
     return np.asarray(special.ndtri(np.clip(chances, _REST, 1 - _REST)))
-
-
-def _moved(chances: FloatArray, shift: FloatArray) -> FloatArray:
-    """Return probabilities moved on the probit scale."""
-    return np.asarray(special.ndtr(_probit(chances) + shift))
 
 
 def search_tables(
