@@ -6,10 +6,11 @@ of capability. So this answers what the verdict would be if these models had not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
 from safetystats.inference.cut import cut_posterior
@@ -28,7 +29,8 @@ RANKING_DRAWS = 30
 """Draws of capability over which the approximation averages that ranks all sets."""
 
 NUMBERS = ("mean", "lower", "upper", "p_entangled", "p_inverse", "p_distinct")
-"""What is kept of a posterior."""
+"""What is kept of a posterior: correlations first, then probabilities."""
+N_CORRELATIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,18 +128,32 @@ def posteriors_without(
 ) -> SetDraws:
     """Return the same where few models are left out: what all draws of the fit give, plus the change.
 
-    The change is from the whole to the set, both with the thinned draws; most of their error is common and cancels (a
-    control variate). Parameters as in `posteriors_with`.
+    The change is from the whole to the set, both with the thinned draws, whose error is in part common and cancels (a
+    control variate): of Fisher's z for mean and interval, and of probits for probabilities. Parameters as in
+    `posteriors_with`.
     """
     drawn = posteriors_with(benchmark, np.vstack([np.ones(kept.shape[1]), kept]), limit, level, theta)
     numbers = np.stack([getattr(drawn, name) for name in NUMBERS], axis=1)
-    return _set_draws(drawn.n_models[1:], _numbers(benchmark.rho, limit, level) + numbers[1:] - numbers[0])
+    stated, share = _numbers(benchmark.rho, limit, level), 0.5 / (len(theta) * EACH)
+    correlation = np.arange(len(NUMBERS)) < N_CORRELATIONS
+    moved = np.where(
+        correlation,
+        np.tanh(_change(np.arctanh, numbers, stated, -1 + share, 1 - share)),
+        special.ndtr(_change(special.ndtri, numbers, stated, share, 1 - share)),
+    )
+    return _set_draws(drawn.n_models[1:], moved)
+
+
+def _change(
+    scale: Callable[[FloatArray], FloatArray], numbers: FloatArray, stated: FloatArray, low: float, high: float
+) -> FloatArray:
+    """Return the stated numbers plus the change of each row from the first, on a scale without ends."""
+    rows, own = scale(np.clip(numbers, low, high)), scale(np.clip(stated, low, high))
+    return np.asarray(own + rows[1:] - rows[0])
 
 
 def _set_draws(n_models: IntArray, numbers: FloatArray) -> SetDraws:
-    lowest = np.array([-1.0, -1.0, -1.0, 0.0, 0.0, 0.0])
-    inside = np.clip(numbers, lowest, 1.0).T
-    return SetDraws(n_models=n_models, **dict(zip(NUMBERS, inside, strict=True)))
+    return SetDraws(n_models=n_models, **dict(zip(NUMBERS, numbers.T, strict=True)))
 
 
 def _numbers(rho: FloatArray, limit: float, level: float) -> FloatArray:

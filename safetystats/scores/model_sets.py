@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ TIE = 1e-9
 """Coefficients nearer than this are the same but for rounding; the set that comes first is kept."""
 
 Removed = tuple[int, ...]
+Side = Literal["high", "low", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +53,13 @@ class Extremes:
     removed_highest: tuple[Removed, ...]
     removed_smallest: tuple[Removed, ...]
     n_sets: int
+
+
+def side_of(correlation: float, limit: float) -> Side:
+    """Return the label of 2024 of a coefficient: a coefficient at the limit, but for rounding, reaches it."""
+    if not math.isfinite(correlation):
+        return "none"
+    return "high" if abs(correlation) >= limit - TIE else "low"
 
 
 def every_set(n_models: int, k: int) -> IntArray:
@@ -206,10 +215,11 @@ def smallest_flip(
     -------
     Flip
     """
-    within = abs(value) < limit
+    stated = side_of(value, limit)
+    within = stated == "low"
 
     def crossed(reached: float) -> bool:
-        return (abs(reached) < limit) != within
+        return side_of(reached, limit) not in (stated, "none")
 
     for each in ranges:
         options = (

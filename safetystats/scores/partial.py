@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from safetystats.scores.weighted import FloatArray
+from safetystats.scores.weighted import CONSTANT, FloatArray
 
 
 def weighted_pearson(first: FloatArray, second: FloatArray, weights: FloatArray) -> FloatArray:
@@ -53,8 +53,8 @@ def partial_correlation(
     r_12 = weighted_pearson(first, second, weights)
     r_13 = weighted_pearson(first, covariate, weights)
     r_23 = weighted_pearson(second, covariate, weights)
-    left = (1 - r_13**2) * (1 - r_23**2)
-    scale = np.sqrt(np.where(left > np.finfo(float).eps, left, np.nan))
+    left = np.minimum(1 - r_13**2, 1 - r_23**2)
+    scale = np.sqrt(np.where(left > CONSTANT, (1 - r_13**2) * (1 - r_23**2), np.nan))
     return np.asarray(np.clip((r_12 - r_13 * r_23) / scale, -1.0, 1.0))
 
 
@@ -76,4 +76,4 @@ def variance_inflation(capability: FloatArray, covariate: FloatArray) -> float:
     Technometrics 12.
     """
     r = float(weighted_pearson(capability, covariate, np.ones((1, len(capability))))[0])
-    return 1 / (1 - r**2) if r**2 < 1 else float("inf")
+    return 1 / (1 - r**2) if 1 - r**2 > CONSTANT else float("inf")

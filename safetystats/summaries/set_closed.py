@@ -11,8 +11,9 @@ import pandas as pd
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.set_posterior import thinned
 from safetystats.inference.streams import seed_for
+from safetystats.scores.model_sets import side_of
 from safetystats.scores.partial import partial_correlation, variance_inflation, weighted_pearson
-from safetystats.scores.question import ask
+from safetystats.scores.question import Question, ask
 from safetystats.scores.resampling import correlations_under, lineage_weights, models_with_both, point_correlations
 from safetystats.specs import ScoreSpec
 from safetystats.summaries.gates import Check
@@ -185,13 +186,13 @@ def parent_left_out(
                     "parents": "; ".join(left_out), "n_models": int(models_with_both(ends[1]).sum()),
                     "spearman": value, "spearman_without": reduced, "difference": reduced - value,
                     "lower": float(tails[0]), "upper": float(tails[1]), "level": level,
-                    "label_2024": _side(value, limit), "label_without": _side(reduced, limit),
+                    "label_2024": side_of(value, limit), "label_without": side_of(reduced, limit),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(MODEL_SETS_TABLES["parent_left_out"]))
 
 
-def _asked(table: ScoreTable, score: ScoreSpec, capability: Sequence[str] | None):  # type: ignore[no-untyped-def]
+def _asked(table: ScoreTable, score: ScoreSpec, capability: Sequence[str] | None) -> Question:
     return ask(table, "spearman", score_method=score.method, roles=("safety",), capability=capability, missing="drop")
 
 
@@ -201,9 +202,3 @@ def _parents(table: ScoreTable) -> Mapping[str, tuple[str, ...]]:
     for name, ability in reused_pairs(table):
         found[name] = (*found.get(name, ()), ability)
     return found
-
-
-def _side(correlation: float, limit: float) -> str:
-    if not np.isfinite(correlation):
-        return "none"
-    return "high" if abs(correlation) >= limit else "low"

@@ -10,6 +10,7 @@ import numpy as np
 from safetystats.inference.arrays import FloatArray
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.set_posterior import CAPABILITY_DRAWS, Benchmark, SetDraws, benchmarks_of, thinned
+from safetystats.scores.model_sets import Side, side_of
 from safetystats.scores.question import ask
 from safetystats.scores.resampling import Target, point_correlations
 from safetystats.specs import Rope
@@ -17,8 +18,6 @@ from safetystats.summaries.gates import capability_checks, safety_checks, withhe
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of, verdict_shares
 
-Label = str
-"""high: |correlation| at or above the limit, as Ren et al. (2024) have it; low: below it; none: no number."""
 REGIONS = ("entangled", "inverse", "distinct")
 
 
@@ -83,11 +82,9 @@ class ClassSets:
         """Return the verdict of these probabilities; withheld if a gate failed."""
         return "withheld" if self.held else verdict_of(*chances, self.rope.probability)
 
-    def side(self, correlation: float) -> Label:
+    def side(self, correlation: float) -> Side:
         """Return the label of 2024 of a coefficient."""
-        if not np.isfinite(correlation):
-            return "none"
-        return "high" if abs(correlation) >= self.rope.limit else "low"
+        return side_of(correlation, self.rope.limit)
 
     def coefficient(self, name: str) -> float:
         """Return Spearman's coefficient of a benchmark with all models; NaN where there is none."""
