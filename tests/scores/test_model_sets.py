@@ -86,28 +86,25 @@ def test_the_smallest_set_is_the_smallest(seed: int, limit: float) -> None:
 
 
 def test_planted_gaming_is_found() -> None:
-    """Without two planted models a benchmark that goes with capability looks unrelated to it, or the reverse."""
+    """Two planted models hide that a benchmark goes with capability."""
     rng = np.random.default_rng(5)
     n = 26
     ability = np.sort(rng.normal(size=n))
     capability = ability[:, None] + 0.2 * rng.normal(size=(n, 6))
-    values = rng.normal(size=(n, 1))
-    # Without the planted two the correlation is just above the limit; they stand at the wrong corners.
+    values = (1.2 * ability + rng.normal(size=n))[:, None]
     rest = np.arange(1, n - 1)
-    for weight in np.linspace(0, 2, 400):
-        values[rest, 0] = weight * ability[rest] + rng.normal(size=n - 2) * 0 + values[rest, 0]
-        made = capability_score(capability[rest], method="spearman_pca_2024").score
-        if stats.spearmanr(made, values[rest, 0]).statistic >= 0.45:
-            break
+    made = capability_score(capability[rest], method="spearman_pca_2024").score
+    assert stats.spearmanr(made, values[rest, 0]).statistic > 0.45
+    # The two stand at the wrong corners: the least able scores best, the most able worst.
     values[0], values[-1] = values[rest].max() + 1, values[rest].min() - 1
     own = Target(capability=capability, values=values, member=np.array([-1]))
     value = float(point_correlations(own)[0])
     assert abs(value) < 0.4
     ranges = [reachable_exactly(own, k) for k in (1, 2)]
     flip = smallest_flip(value, 0, ranges, (), 0.4)
-    assert len(flip.removed) <= 2
-    best = ranges[1].removed_highest[0]
-    assert set(best) == {0, n - 1}
+    assert 1 <= len(flip.removed) <= 2
+    assert set(flip.removed) <= {0, n - 1}
+    assert set(ranges[1].removed_highest[0]) == {0, n - 1}
 
 
 def test_a_jump_over_the_whole_region_is_not_a_flip_but_a_set_inside_it_is() -> None:

@@ -69,7 +69,7 @@ def test_units_do_not_matter(seed: int, scale: float, shift: float) -> None:
 
 def test_variance_inflation_is_that_of_least_squares() -> None:
     """The variance of the slope of capability grows by it when the covariate is taken in."""
-    y, x, z = three(4)
+    _, x, z = three(4)
     both = np.column_stack([np.ones(25), x, z])
     alone = both[:, :2]
     grown = np.linalg.inv(both.T @ both)[1, 1] / np.linalg.inv(alone.T @ alone)[1, 1]
