@@ -19,6 +19,8 @@ from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of, verdict_shares
 
 REGIONS = ("entangled", "inverse", "distinct")
+NOISE = 0.01
+"""Change of a probability near 0.95 that its Monte Carlo error, about 0.005 with the draws of a set, can make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +83,18 @@ class ClassSets:
     def verdict(self, chances: tuple[float, float, float]) -> str:
         """Return the verdict of these probabilities; withheld if a gate failed."""
         return "withheld" if self.held else verdict_of(*chances, self.rope.probability)
+
+    def changed(self, whole: tuple[float, float, float], chances: tuple[float, float, float]) -> bool:
+        """Return whether the verdict of `chances` is another than that of `whole`, by more than Monte Carlo error.
+
+        What must have moved by more than `NOISE` is the probability of the region of the old verdict, or of the new one
+        where the old one is undetermined. Withheld verdicts do not change.
+        """
+        old, new = self.verdict(whole), self.verdict(chances)
+        if old == new or self.held or not np.isfinite(chances).all():
+            return False
+        region = REGIONS.index(old if old in REGIONS else new)
+        return abs(chances[region] - whole[region]) > NOISE
 
     def side(self, correlation: float) -> Side:
         """Return the label of 2024 of a coefficient."""

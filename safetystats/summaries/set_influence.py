@@ -8,11 +8,10 @@ import pandas as pd
 from safetystats.inference.set_posterior import SetDraws, posteriors_with, posteriors_without
 from safetystats.scores.resampling import correlations_under
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
-from safetystats.summaries.set_context import ClassSets, chances_of
+from safetystats.summaries.set_context import REGIONS, ClassSets, chances_of
 
 FEWEST = 5
 """A restricted set of fewer models is left out."""
-_REGION = {"entangled": 0, "inverse": 1, "distinct": 2}
 
 
 def set_influence(sets: ClassSets) -> tuple[pd.DataFrame, dict[str, SetDraws]]:
@@ -38,7 +37,7 @@ def set_influence(sets: ClassSets) -> tuple[pd.DataFrame, dict[str, SetDraws]]:
         singles[name] = _first(drawn, n)
         whole = sets.chances(name)
         stated, label = sets.verdict(whole), sets.side(sets.coefficient(name))
-        region = _REGION.get(stated, int(np.argmax(whole)))
+        region = REGIONS.index(stated) if stated in REGIONS else int(np.argmax(whole))
         for row, (unit, left_out, _) in enumerate(units):
             chances = chances_of(drawn, row)
             known = np.isfinite(drawn.mean[row])
@@ -51,7 +50,7 @@ def set_influence(sets: ClassSets) -> tuple[pd.DataFrame, dict[str, SetDraws]]:
                     "mean": float(benchmark.rho.mean()), "mean_without": float(drawn.mean[row]),
                     "change": float(drawn.mean[row] - benchmark.rho.mean()), "p_verdict": whole[region],
                     "p_without": chances[region], "verdict": stated, "verdict_without": reached,
-                    "flips": bool(known and not sets.held and reached != stated),
+                    "flips": sets.changed(whole, chances),
                     "spearman": sets.coefficient(name), "spearman_without": coefficient, "label_2024": label,
                     "label_without": sets.side(coefficient),
                     "label_flips": bool(np.isfinite(coefficient) and sets.side(coefficient) != label),
@@ -129,8 +128,8 @@ def restricted_sets(sets: ClassSets, models: pd.DataFrame) -> pd.DataFrame:
             if not np.isfinite(drawn.mean[row]):
                 continue
             entangled, inverse, distinct = chances_of(drawn, row)
+            whole = sets.chances(name)
             reached = sets.verdict((entangled, inverse, distinct))
-            stated = sets.verdict(sets.chances(name))
             rows.append(
                 sets.facts(name)
                 | {
@@ -138,7 +137,7 @@ def restricted_sets(sets: ClassSets, models: pd.DataFrame) -> pd.DataFrame:
                     "n_families": len({sets.families[i] for i in places if seen[i]}), "mean": float(drawn.mean[row]),
                     "lower": float(drawn.lower[row]), "upper": float(drawn.upper[row]), "level": sets.level,
                     "p_entangled": entangled, "p_distinct": distinct, "p_inverse": inverse, "verdict": reached,
-                    "verdict_all": stated, "flips": reached != stated,
+                    "verdict_all": sets.verdict(whole), "flips": sets.changed(whole, (entangled, inverse, distinct)),
                     "spearman": float(spearman[row, sets.columns[name]]) if name in sets.columns else float("nan"),
                 }
             )  # fmt: skip

@@ -31,7 +31,7 @@ from safetystats.scores.model_sets import (
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
 from safetystats.summaries.set_context import REGIONS, ClassSets, chances_of
 
-CONFIRMED = 16
+CONFIRMED = 32
 """Sets of one size whose posterior is drawn, at most, those first that the approximation puts nearest to a change."""
 AT_ONCE = 8
 """Sets drawn before it is seen whether one of them changes the verdict."""
@@ -258,11 +258,11 @@ def _best(search: _Search, removed: IntArray) -> _Hit | None:
     drawn = search.drawn(removed)
     chances = np.array([chances_of(drawn, row) for row in range(len(removed))])
     row = int(np.nanargmax(np.where(np.isfinite(chances).all(axis=1), search.margin(chances), -np.inf)))
-    reached = search.sets.verdict(chances_of(drawn, row))
-    if reached == search.stated or not np.isfinite(chances[row]).all():
+    own = chances_of(drawn, row)
+    if not search.sets.changed(search.whole, own):
         return None
-    region = REGIONS.index(search.stated) if search.stated in REGIONS else int(np.argmax(chances[row]))
-    return _Hit(removed=removed[row], value=float(chances[row, region]), reached=reached)
+    region = REGIONS.index(search.stated) if search.stated in REGIONS else int(np.argmax(own))
+    return _Hit(removed=removed[row], value=own[region], reached=search.sets.verdict(own))
 
 
 def _greedy(search: _Search, start: IntArray, most: int) -> _Hit | None:
