@@ -230,7 +230,8 @@ def _flip_row(
         if hit is None and own:
             start = own[-1][int(np.nanargmax(search.margins(ranked[-1])))]
             hit = _greedy(search, start, most)
-    region = REGIONS.index(search.stated) if search.stated in REGIONS else int(np.argmax(search.whole))
+    decides = search.stated if search.stated in REGIONS or hit is None else hit.reached
+    region = REGIONS.index(decides) if decides in REGIONS else int(np.argmax(search.whole))
     size = 0 if hit is None else len(hit.removed)
     return sets.facts(search.benchmark.name) | {
         "target": "verdict", "stated": search.stated, "n_models": n, "n_removed": size or np.nan,
