@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from safetystats.reporting.figure_parts import by_area, ending_text, headline_rows, left_out_text
@@ -71,7 +72,7 @@ def draw_reachable(
     sizes = sorted(data["k"].unique())
     classes = list(dict.fromkeys(data["model_class"].astype(str)))
     words = [f"{count_text(k, 'model')} left out" for k in sizes]
-    entries = [Patch(facecolor=SHADES[i], linewidth=0, label=word) for i, word in enumerate(words)]
+    entries: list[Line2D | Patch] = [Patch(facecolor=SHADES[i], linewidth=0, label=w) for i, w in enumerate(words)]
     entries += [key(POINT, "all models"), Patch(facecolor=BAND, edgecolor=PALE, linewidth=0.5, label="low")]
     with styled():
         groups, ending = by_area(data, "value", labels)

@@ -117,9 +117,9 @@ def restricted_tables(analysis: Analysis) -> str:
         if not rows:
             continue
         caption = (
-            f"Verdicts within parts of the {escape(label)} models, scores of the others left out and capability as with "
-            "all models: number of benchmarks by verdict, and how many differ from the verdict with all models. With "
-            "fewer models verdicts become undetermined; only a change from one settled verdict to another contradicts."
+            f"Verdicts within parts of the {escape(label)} models, scores of the others left out and capability as "
+            "with all models: number of benchmarks by verdict, and how many differ from the verdict with all models. "
+            "With fewer models verdicts become undetermined; only one settled verdict against another contradicts."
         )
         parts.append(table_markdown(head, rows, source="restricted_sets", caption=caption, numeric=range(1, len(head))))
     return "\n\n".join(parts)

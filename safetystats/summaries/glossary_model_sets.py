@@ -66,7 +66,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "spearman_without": "the same without what was left out, the score made without it too",
     "stated": "label or verdict with all models",
     "target": "label_2024: high or low; verdict: the verdict of the cut posterior",
-    "value_without": "coefficient without the set; or probability of the old verdict, of the new if that was undetermined",
+    "value_without": "coefficient without the set; or P of the old verdict, of the new if the old is undetermined",
     "verdict_all": "verdict with all models",
     "verdict_without": "verdict without what was left out; none if too few models are left",
     "vif": "variance inflation of posterior mean capability beside the covariate, 1 / (1 - r^2)",
@@ -89,6 +89,6 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "set_influence.unit": "what is left out: a model, or all models of a family",
     "smallest_sets.how": "smallest (no smaller one exists), greedy (a bound from above), or none found",
     "smallest_sets.n_models": "models of the class (label), or models with a score (verdict)",
-    "smallest_sets.value": "coefficient with all models, or the probability of the region that decides (see value_without)",
+    "smallest_sets.value": "coefficient with all models, or the probability that decides (see value_without)",
 }
 """Meaning of each column; a key with a table's name is of that table alone."""
