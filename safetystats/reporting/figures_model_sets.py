@@ -84,7 +84,7 @@ def draw_reachable(
             axes = row_axes(figure, rows.left + column * (width + GAP), width, top, rows.pitch, rows.extent)
             axes.axvspan(-rope, rope, color=BAND, linewidth=0, zorder=0)
             axes.axvline(0, color=PALE, linewidth=0.6, zorder=1)
-            correlation_axis(axes, "Spearman correlation with the 2024 score" if width > 2 else "Spearman correlation")
+            correlation_axis(axes, "Spearman correlation with the 2024 score" if width > 3 else "Spearman correlation")
             guide_lines(axes, list(rows.y.values()))
             part = data[data["model_class"] == name]
             panel_title(axes, fit_text(f"{name} (n = {int(part['n_models'].max())})", width + 0.2, bold=True))
