@@ -33,7 +33,8 @@ def frames() -> dict[str, pd.DataFrame]:
     """Three benchmarks: one whose label hangs on a model, one that stands, one whose verdict is withheld."""
     smallest = [
         {"benchmark": B1, "target": "label_2024", "stated": "high", "n_removed": 1.0, "lower_bound": 1,
-         "certified": True, "how": "smallest", "most": 6, "removed": MODELS[0], "value": 0.45, "value_without": 0.31, "reached": "low"},
+         "certified": True, "how": "smallest", "most": 6, "removed": MODELS[0], "value": 0.45,
+         "value_without": 0.31, "reached": "low"},
         {"benchmark": B1, "target": "verdict", "stated": "entangled", "n_removed": 4.0, "lower_bound": 3,
          "certified": False, "how": "greedy", "most": 6, "removed": "; ".join(MODELS), "value": 0.97,
          "value_without": 0.9, "reached": "undetermined"},
@@ -99,8 +100,8 @@ def analysis_of(tables: Mapping[str, pd.DataFrame], *, asked: bool = True) -> An
         study = study.model_copy(update={"questions": QUICK_QUESTIONS})
     plan = plan_study("made", study)
     return Analysis(
-        plan=plan, audit=Audit(findings=(), table="made", fingerprint="f"), tables=tables, checks=(), fits={}, facts=FACTS,
-        timings={}, reused=True,
+        plan=plan, audit=Audit(findings=(), table="made", fingerprint="f"), tables=tables, checks=(), fits={},
+        facts=FACTS, timings={}, reused=True,
     )  # fmt: skip
 
 
