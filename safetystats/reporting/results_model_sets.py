@@ -9,6 +9,7 @@ import pandas as pd
 from safetystats.reporting.prose import Value
 from safetystats.scores.model_sets import EXACT_SIZE, FEWEST_LEFT
 from safetystats.summaries.analysis import Analysis
+from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
 from safetystats.summaries.set_closed import MARKED
 from safetystats.summaries.set_context import NOISE, REGIONS
 
@@ -34,7 +35,7 @@ def model_sets_results(analysis: Analysis) -> dict[str, Value]:
         "parent_rows": len(tables["parent_left_out"]),
     }  # fmt: skip
     for label in analysis.plan.table.classes:
-        own = {name: frame[frame["model_class"] == label] for name, frame in tables.items() if name in _NAMES}
+        own = {name: tables[name][tables[name]["model_class"] == label] for name in MODEL_SETS_TABLES}
         found |= _smallest(label, own["smallest_sets"])
         found |= _reach(label, own["reachable"])
         found |= _influence(label, own["set_influence"])
@@ -42,9 +43,6 @@ def model_sets_results(analysis: Analysis) -> dict[str, Value]:
         found |= _partial(label, own["partial_correlations"])
         found |= _parents(label, own["parent_left_out"])
     return found
-
-
-_NAMES = ("smallest_sets", "reachable", "set_influence", "restricted_sets", "partial_correlations", "parent_left_out")
 
 
 def _smallest(label: str, frame: pd.DataFrame) -> dict[str, Value]:

@@ -38,7 +38,7 @@ def covariates_of(models: pd.DataFrame) -> dict[str, FloatArray]:
         values = models[column].to_numpy(dtype=np.float64)
         known = np.isfinite(values) & (values > 0)
         found[name] = np.where(known, np.log(np.where(known, values, 1.0)), np.nan)
-    dates = pd.to_datetime(models["release_date"], errors="coerce")
+    dates = pd.to_datetime(models["release_date"], format="ISO8601", errors="coerce")
     days = (dates - pd.Timestamp("2020-01-01")).dt.days.to_numpy(dtype=np.float64)
     found["release_date"] = days / 365.25
     return found

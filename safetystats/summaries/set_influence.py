@@ -77,7 +77,7 @@ def restrictions(sets: ClassSets, models: pd.DataFrame) -> list[tuple[str, str, 
     """
     found: list[tuple[str, str, list[int]]] = []
     every = range(len(sets.models))
-    dates = pd.to_datetime(models["release_date"].reindex(sets.models), errors="coerce")
+    dates = pd.to_datetime(models["release_date"].reindex(sets.models), format="ISO8601", errors="coerce")
     if dates.notna().sum() >= 2 * FEWEST:
         middle = dates.dropna().sort_values().iloc[(int(dates.notna().sum()) - 1) // 2]
         early, late = (dates <= middle).to_numpy(), (dates > middle).to_numpy()
