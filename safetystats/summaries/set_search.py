@@ -90,10 +90,10 @@ def _start(ranges: Sequence[Extremes], column: int, sign: float) -> tuple[int, .
     return (ranges[-1].removed_highest if sign > 0 else ranges[-1].removed_lowest)[column]
 
 
-def _how(size: int, bound: int) -> str:
+def _how(size: int, bound: int, certified: bool = True) -> str:
     if not size:
         return "none found"
-    return "smallest" if size == bound else "greedy"
+    return "smallest" if size == bound and certified else "greedy"
 
 
 def _reach(
@@ -235,7 +235,7 @@ def _flip_row(
     size = 0 if hit is None else len(hit.removed)
     return sets.facts(search.benchmark.name) | {
         "target": "verdict", "stated": search.stated, "n_models": n, "n_removed": size or np.nan,
-        "lower_bound": bound, "certified": certified, "how": _how(size, bound), "most": most,
+        "lower_bound": bound, "certified": certified, "how": _how(size, bound, certified), "most": most,
         "removed": "" if hit is None else sets.names_of(search.named(hit.removed)), "value": search.whole[region],
         "value_without": np.nan if hit is None else hit.value, "reached": "" if hit is None else hit.reached,
     }  # fmt: skip
