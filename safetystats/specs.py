@@ -205,6 +205,7 @@ class Questions(Spec):
 
     `smallest_effect`: smallest change per sd of capability that is of interest, by benchmark, in the unit of its score;
     `smallest_share`: for the other benchmarks, as a share of the range that the dictionary declares.
+    `vif_limit`: largest variance inflation of capability beside a covariate with which a partial correlation is given.
     """
 
     verdicts: bool = True
@@ -212,6 +213,7 @@ class Questions(Spec):
     relations: bool = True
     smallest_effect: dict[str, Positive] = Field(default_factory=dict)
     smallest_share: Probability = 0.05
+    vif_limit: Annotated[float, Field(gt=1)] = 10.0
 
 
 QUICK_QUESTIONS = Questions(model_sets=False, relations=False)

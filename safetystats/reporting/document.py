@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from safetystats.reporting import barg, classes_text, report_checks, report_tables, report_verdicts, spec_text
+from safetystats.reporting import (
+    barg,
+    classes_text,
+    report_checks,
+    report_model_sets,
+    report_tables,
+    report_verdicts,
+    spec_text,
+)
 from safetystats.reporting.prose import Quoter, Value, render_prose
 from safetystats.reporting.results import Results
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
@@ -219,9 +227,12 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "verdict_curve_figure": figure("verdict_curve"),
         "liability_figure": figure("liability"),
         "shrinkage_figure": figure("shrinkage"),
+        "reachable_figure": figure("reachable"),
     } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter) | classes_text.class_context(
         analysis, quoter.names, quoter.models
-    ) | report_verdicts.verdicts_context(analysis, quoter.names)  # fmt: skip
+    ) | report_verdicts.verdicts_context(analysis, quoter.names) | report_model_sets.model_sets_context(
+        analysis, quoter
+    )  # fmt: skip
 
 
 def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:

@@ -66,7 +66,14 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
     OSError
         If the folder cannot be written.
     """
-    from safetystats.reporting import figures, figures_checks, figures_classes, figures_shifts, figures_verdicts
+    from safetystats.reporting import (
+        figures,
+        figures_checks,
+        figures_classes,
+        figures_model_sets,
+        figures_shifts,
+        figures_verdicts,
+    )
 
     plan = analysis.plan
     results = collect_results(analysis)
@@ -104,6 +111,9 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
         figures_shifts.draw_lineage_shifts(tables["lineage_shifts"], tables["differential_progress"], level=level),
         *figures_verdicts.draw_verdicts(
             tables, labels=labels, headline=headline, rope=plan.study.rope.limit, level=level
+        ),
+        figures_model_sets.draw_reachable(
+            tables["reachable"], labels=labels, headline=headline, rope=plan.study.rope.limit
         ),
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from safetystats.inference.fits import SafetyFit
 from safetystats.summaries.answers import Answers
+from safetystats.summaries.model_sets import model_sets_answers
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.published import with_specification_shares
 from safetystats.summaries.talk import Talk
@@ -23,4 +24,5 @@ def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
     told : Talk
         Told of progress.
     """
-    return with_specification_shares(Answers.joined([verdicts_answers(plan, safety, told)]))
+    parts = [verdicts_answers(plan, safety, told), model_sets_answers(plan, safety, told)]
+    return with_specification_shares(Answers.joined(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from safetystats.summaries.glossary_influence import INFLUENCE_GLOSSARY, INFLUENCE_TABLES
+from safetystats.summaries.glossary_model_sets import MODEL_SETS_GLOSSARY, MODEL_SETS_TABLES
 from safetystats.summaries.glossary_verdicts import VERDICTS_GLOSSARY, VERDICTS_TABLES
 
 TABLES: dict[str, tuple[str, ...]] = {
@@ -108,6 +109,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "diagnosis",
     ),
     **VERDICTS_TABLES,
+    **MODEL_SETS_TABLES,
     "diagnostics": ("fit", "check", "value", "limit", "outcome", "why"),
     "audit": ("check", "severity", "model_class", "benchmarks", "models", "value", "message", "remedy"),
 }  # fmt: skip
@@ -368,6 +370,7 @@ GLOSSARY: dict[str, str] = {
     "posterior_differences.sd": "posterior sd of the difference",
     **INFLUENCE_GLOSSARY,
     **VERDICTS_GLOSSARY,
+    **MODEL_SETS_GLOSSARY,
 }
 
 

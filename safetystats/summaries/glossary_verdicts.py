@@ -67,7 +67,7 @@ VERDICTS_GLOSSARY: dict[str, str] = {
     "share_inverse": "share of the specifications with the verdict inverse",
     "share_undetermined": "share of the specifications with the verdict undetermined",
     "smallest_effect": "smallest change per sd of capability that is of interest, in the unit of the score",
-    "stated": "whether the limit is that of the study",
+    "verdict_curve.stated": "whether the limit is that of the study",
     "width": "width of the interval of rho as it is",
     "width_error": "Monte Carlo standard error of the expected width",
     "width_expected": "width of the interval after the further models, mean over simulated futures",

@@ -139,7 +139,7 @@ def below_chance(table: ScoreTable) -> list[AuditFinding]:
 
 def reused_runs(table: ScoreTable) -> list[AuditFinding]:
     """Columns that carry the name of a capability benchmark: the same runs, scored another way."""
-    pairs = _reused(table)
+    pairs = reused_pairs(table)
     if not pairs:
         return []
     strongest = {pair: _strongest(table, *pair) for pair in pairs}
@@ -161,7 +161,7 @@ def reused_runs(table: ScoreTable) -> list[AuditFinding]:
     ]
 
 
-def _reused(table: ScoreTable) -> list[tuple[str, str]]:
+def reused_pairs(table: ScoreTable) -> list[tuple[str, str]]:
     """Return the safety columns whose words contain those of a capability column, with that column.
 
     A first word that most columns share (the name of a harness) is left out of the comparison.
@@ -196,7 +196,7 @@ def near_duplicates_of_capability(table: ScoreTable) -> list[AuditFinding]:
 
     Those that carry that benchmark's name are told by `reused_runs`.
     """
-    told_before = {name for name, _ in _reused(table)}
+    told_before = {name for name, _ in reused_pairs(table)}
     safety = [name for name in table.columns("safety") if name not in told_before]
     capability = table.columns("capability")
     if not safety or not capability:

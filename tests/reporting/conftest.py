@@ -10,7 +10,7 @@ from installed import Study
 from made_tables import fully_checked
 
 from safetystats.shelf import shelf_path
-from safetystats.specs import QUICK, StudySpec, read_study
+from safetystats.specs import QUICK, QUICK_QUESTIONS, StudySpec, read_study
 from safetystats.summaries.analysis import Analysis, plan_study, run_study
 
 
@@ -34,7 +34,7 @@ def quick_study(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     own = {
         kind: str(folder / f"{name}.toml") for kind, name in zip(("score", "mixed", "crossed"), changes, strict=True)
     }
-    return read_study("helm-classic").model_copy(update={**own, "scrutiny": QUICK})
+    return read_study("helm-classic").model_copy(update={**own, "scrutiny": QUICK, "questions": QUICK_QUESTIONS})
 
 
 @pytest.fixture(scope="session")
