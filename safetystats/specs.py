@@ -27,6 +27,7 @@ from safetystats.spec_parts import Positive as Positive
 from safetystats.spec_parts import Probability as Probability
 from safetystats.spec_parts import SamplingPlan as SamplingPlan
 from safetystats.spec_parts import Spec as Spec
+from safetystats.spec_relations import RelationRules as RelationRules
 
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
@@ -200,7 +201,7 @@ class Scrutiny(Spec):
 QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=False)
 
 
-class Questions(Spec):
+class Questions(RelationRules):
     """Which questions about the verdicts are asked; what is left out is reported as not run."""
 
     verdicts: bool = True

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "safetystats"
 FLOORS = ("base", "tables", "scores", "inference", "summaries", "reporting", "cli")
-BASE = {"errors", "priors", "shelf", "spec_parts", "specs"}
+BASE = {"errors", "priors", "shelf", "spec_parts", "spec_relations", "specs"}
 TOP = {"cli", "__main__", "__init__"}
 LONGEST = 400
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_shelf" not in path.parts)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from safetystats.inference.fits import SafetyFit
 from safetystats.summaries.answers import Answers
 from safetystats.summaries.plan import Plan
+from safetystats.summaries.relations import relations_answers
 from safetystats.summaries.talk import Talk
 
 
-def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
+def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk, store_root: Path | None = None) -> Answers:
     """Answer every question about the verdicts that the study asks.
 
     Parameters
@@ -20,5 +22,7 @@ def decide(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) -> Answers:
         By class, in the order of the study.
     told : Talk
         Told of progress.
+    store_root : Path or None
+        Folder of saved fits, beside which answers are kept that take time.
     """
-    return Answers.joined([])
+    return Answers.joined([relations_answers(plan, safety, told, store_root)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from safetystats.summaries.glossary_influence import INFLUENCE_GLOSSARY, INFLUENCE_TABLES
+from safetystats.summaries.glossary_relations import RELATIONS_GLOSSARY, RELATIONS_TABLES
 
 TABLES: dict[str, tuple[str, ...]] = {
     "capability_scores": ("model_class", "model", "family", "method", "score", "lower", "upper", "level"),
@@ -106,6 +107,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "model_class", "how", "prior", "alternative", "benchmark", "value", "mean", "change", "p_change", "verdict",
         "diagnosis",
     ),
+    **RELATIONS_TABLES,
     "diagnostics": ("fit", "check", "value", "limit", "outcome", "why"),
     "audit": ("check", "severity", "model_class", "benchmarks", "models", "value", "message", "remedy"),
 }  # fmt: skip
@@ -365,6 +367,7 @@ GLOSSARY: dict[str, str] = {
     "posterior_differences.pareto_k": "shape of the tail of the weights that put the pairing in",
     "posterior_differences.sd": "posterior sd of the difference",
     **INFLUENCE_GLOSSARY,
+    **RELATIONS_GLOSSARY,
 }
 
 
