@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetystats import __version__, cli_pages
+from safetystats import __version__, cli_pages, cli_relations
 from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
@@ -48,6 +48,7 @@ app.command()(cli_pages.methods)
 app.command()(cli_pages.card)
 app.command()(cli_pages.errata)
 app.command()(cli_pages.barg)
+app.command()(cli_relations.curve)
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study by name, or the path of a study file that ends in .toml.")

@@ -31,7 +31,7 @@ DOORS = {
     "typst": {"reporting/pdf.py"},
     "jinja2": {"reporting/prose.py"},
     "pooch": {"tables/fetch.py"},
-    "typer": {"cli.py", "cli_pages.py", "cli_shelf.py"},
+    "typer": {"cli.py", "cli_pages.py", "cli_relations.py", "cli_shelf.py"},
     "rich": {"cli.py", "cli_shelf.py", "reporting/progress.py"},
     "tomllib": {"specs.py", "tables/load.py"},
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from safetystats.reporting import barg, classes_text, report_checks, report_tables, spec_text
+from safetystats.reporting import barg, classes_text, report_checks, report_relations, report_tables, spec_text
 from safetystats.reporting.prose import Quoter, Value, render_prose
 from safetystats.reporting.results import Results
 from safetystats.reporting.text import ANY_LENGTH, escape, labels_for, shared_ending
@@ -217,9 +217,11 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "barg": barg.barg_markdown(barg.barg_audit(results, plan.study, classes)),
         "scree_figure": figure("scree"),
         "shrinkage_figure": figure("shrinkage"),
+        "bending_figure": figure("bending"),
+        "specification_figure": figure("specification_curves"),
     } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter) | classes_text.class_context(
         analysis, quoter.names, quoter.models
-    )  # fmt: skip
+    ) | report_relations.relations_context(analysis, quoter.names)  # fmt: skip
 
 
 def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:

@@ -65,7 +65,7 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
     OSError
         If the folder cannot be written.
     """
-    from safetystats.reporting import figures, figures_checks, figures_classes, figures_shifts
+    from safetystats.reporting import figures, figures_checks, figures_classes, figures_relations, figures_shifts
 
     plan = analysis.plan
     results = collect_results(analysis)
@@ -101,6 +101,7 @@ def write_study(analysis: Analysis, folder: Path) -> Written:
             tables["marginal_means"], group=plan.mixed.groups[0], labels=labels, headline=headline, level=level
         ),
         figures_shifts.draw_lineage_shifts(tables["lineage_shifts"], tables["differential_progress"], level=level),
+        *figures_relations.draw_relations(analysis, labels=labels, headline=headline),
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]
     drawn = [drawing for drawing in drawings if drawing is not None]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from safetystats.reporting import results_checks, results_classes
+from safetystats.reporting import results_checks, results_classes, results_relations
 from safetystats.reporting.prose import Value
 from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
@@ -40,7 +40,9 @@ _KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def collect_results(analysis: Analysis) -> dict[str, Value]:
     """Return all numbers of a study by key, e.g. `posterior_correlations/chat/wmdp/cut/mean`."""
     found: dict[str, Value] = {}
-    for name, (keys, columns) in (_KEYED | results_checks.KEYED | results_classes.KEYED).items():
+    for name, (keys, columns) in (
+        _KEYED | results_checks.KEYED | results_classes.KEYED | results_relations.KEYED
+    ).items():
         frame = analysis.tables[name]
         for row in frame.to_dict("records"):
             stem = "/".join([name, *(str(row[key]) for key in keys)])
@@ -53,6 +55,7 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     found |= _diagnostics(analysis)
     found |= results_checks.check_results(analysis)
     found |= results_classes.class_results(analysis)
+    found |= results_relations.relations_results(analysis)
     return found
 
 
