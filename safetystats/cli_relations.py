@@ -50,7 +50,8 @@ def curve(
         raise StudyError(
             [
                 Fault(
-                    file=str(folder), column="benchmark", expected="a safety benchmark of the run", got=f'"{benchmark}"',
+                    file=str(folder), column="benchmark", expected="a safety benchmark of the run",
+                    got=f'"{benchmark}"',
                     remedy=f"Correct the name{suggest(benchmark, names) or '.'}",
                 )
             ]

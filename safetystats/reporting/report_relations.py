@@ -104,8 +104,8 @@ def noise_table(analysis: Analysis, names: Names) -> str:
     ]  # fmt: skip
     caption = (
         "Sampling error of the items as a share of the variance between models; reliability; share of the variance "
-        "free of error that capability leaves; correlation as observed and free of sampling error; verdict of either, and "
-        f"the one that is stated. Benchmarks of unknown reliability are left out.{_cut(known, 'noise_or_distinct')}"
+        "free of error that capability leaves; correlation as observed and free of sampling error; verdict of either, "
+        f"and the one that is stated. Benchmarks of unknown reliability are left out.{_cut(known, 'noise_or_distinct')}"
     )
     return table_markdown(head, rows, source="noise_or_distinct", caption=caption, numeric=range(2, 8))
 
