@@ -28,8 +28,8 @@ Handling = Literal["none", "means", "within", "capable"]
 HANDLINGS: tuple[Handling, ...] = get_args(Handling)
 FEWEST = 5
 """Fewest independent points for a correlation: models, families, or models less what family means take."""
-TIED = 1e-12
-"""Deviations from family means smaller than this are rounding, in units of the column's range."""
+TIED = 1e-9
+"""Differences of family means, and of deviations from them, below this share of the range are rounding."""
 
 
 class Estimates(NamedTuple):
@@ -186,16 +186,17 @@ def _points(
         return score, values, weights, len(counts)
     share = (codes == np.arange(len(counts))[:, None]) / counts[:, None]  # (F, n)
     score_means, value_means = score @ share.T, share @ values
+    extent, width = np.ptp(score, axis=1, keepdims=True), np.ptp(values, axis=0)
     if handling == "means":
-        return score_means, value_means, np.ones_like(score_means), len(counts)
+        return _settled(score_means, extent), _settled(value_means, width), np.ones_like(score_means), len(counts)
     several = counts[codes] > 1
     n_families = int((counts > 1).sum())
-    inner = _settled((score - score_means[:, codes])[:, several], np.ptp(score, axis=1, keepdims=True))
-    outer = _settled((values - value_means[codes])[several], np.ptp(values, axis=0))
+    inner = _settled((score - score_means[:, codes])[:, several], extent)
+    outer = _settled((values - value_means[codes])[several], width)
     return inner, outer, ones[:, several], int(several.sum()) - n_families + 1
 
 
-def _settled(deviations: FloatArray, extent: FloatArray) -> FloatArray:
-    """Return deviations rounded to `TIED` of the extent, so that what is tied in exact arithmetic is tied."""
+def _settled(values: FloatArray, extent: FloatArray) -> FloatArray:
+    """Return values rounded to `TIED` of the extent, so that what is tied in exact arithmetic is tied."""
     unit = np.where(extent > 0, extent, 1.0) * TIED
-    return np.asarray(np.round(deviations / unit) * unit)
+    return np.asarray(np.round(values / unit) * unit)

@@ -54,11 +54,12 @@ def noise_or_distinct(
     checks: list[Check] = []
     for label, fit in safety.items():
         table = fit.capability.table
-        for name in fit.benchmarks:
+        errors = known_noise(table, fit.benchmarks)
+        for place, name in enumerate(fit.benchmarks):
             cut = fit.draws["cut"].to_dataset().sel(benchmark=name)
             rho, total_sd = (np.asarray(cut[p].to_numpy().ravel(), dtype=np.float64) for p in ("rho", "total_sd"))
             seen = table.scores[name].notna().to_numpy()
-            noise = known_noise(table, [name])[seen, 0]
+            noise = errors[seen, place]
             row = {
                 "model_class": label, "benchmark": name, "area": str(table.benchmarks.loc[name, "area"]),
                 "n_models": int(seen.sum()), "items_known": float((noise > 0).mean()),

@@ -80,7 +80,7 @@ def test_leave_one_out_densities_are_those_of_explicit_matrices(curve: bool) -> 
         assert value == pytest.approx(whole - log_density(without, x, families, curve), abs=1e-8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 50.0), st.floats(-20.0, 20.0), st.sampled_from([-1.0, 1.0]))
 def test_units_of_the_scores_only_shift_the_densities(seed: int, unit: float, origin: float, sign: float) -> None:
     y, theta, families = made(12, seed)
@@ -88,10 +88,9 @@ def test_units_of_the_scores_only_shift_the_densities(seed: int, unit: float, or
     for kind in ("elpd_line", "elpd_curve"):
         # Least squares of scores of size 20 whose residuals are of size 0.1: eight digits are left.
         assert getattr(moved, kind) + np.log(unit) == pytest.approx(getattr(plain, kind), abs=1e-5)
-    assert explained(moved.curve) == pytest.approx(explained(plain.curve), abs=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_order_of_models_and_the_names_of_families_do_not_matter(seed: int) -> None:
     y, theta, families = made(12, seed)
