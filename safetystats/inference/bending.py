@@ -292,9 +292,12 @@ def _fit(
     results = []
     for column in range(n_columns):
         density = np.concatenate(log_density[column])
-        values = [np.concatenate(found) for found in zip(*drawn[column], strict=True)]
+        level, slope, variance, steepness, centre, middle, extent = (
+            np.concatenate(found) for found in zip(*drawn[column], strict=True)
+        )
         elpd = special.logsumexp(density, axis=0) - np.log(len(density))
-        results.append((np.asarray(elpd, dtype=np.float64), Shape(*values, origin=0.0, unit=1.0)))
+        shape = Shape(level, slope, variance, steepness, centre, middle, extent, origin=0.0, unit=1.0)
+        results.append((np.asarray(elpd, dtype=np.float64), shape))
     return results
 
 

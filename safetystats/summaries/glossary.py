@@ -165,7 +165,7 @@ GLOSSARY: dict[str, str] = {
     "term": "term of the model; class[c] against the reference class, at average capability",
     "upper": "upper end of the interval",
     "value": "the number that was found",
-    "verdict": "entangled, inverse, distinct, undetermined, or withheld because a gate failed",
+    "verdict": "entangled, inverse, distinct, undetermined; withheld: a gate failed, or distinct may be noise",
     "why": "the reason in words",
     "alternative": "the other prior, in words",
     "average_partial": "mean squared partial correlation once one component fewer than this is taken out (Velicer)",

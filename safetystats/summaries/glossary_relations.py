@@ -99,8 +99,6 @@ RELATIONS_GLOSSARY: dict[str, str] = {
     "noise_or_distinct.mean": "posterior mean of rho (cut)",
     "noise_or_distinct.verdict": "verdict of the cut posterior before noise is looked at",
     "noise_or_distinct.why": "why distinct is withheld, or that the reliability is unknown",
-    "posterior_correlations.verdict": "entangled, inverse, distinct or undetermined; withheld: a gate failed, or noise "
-    "may be behind distinct (noise_or_distinct)",
     "specification_shares.median": "median estimate over the specifications",
     "specifications.estimate": "the correlation",
     "specifications.lower": "lower end of the interval: Fisher's z, or equal-tailed posterior interval",

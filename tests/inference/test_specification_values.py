@@ -91,8 +91,8 @@ def test_the_cut_posterior_is_among_them_and_says_what_was_planted() -> None:
     for place, each in enumerate(every):
         if each.method == CUT:
             entangled, none, inverse = values[:, place]
-            assert entangled[QUANTITIES.index("p_entangled")] > 0.95
-            assert inverse[QUANTITIES.index("p_inverse")] > 0.5
+            assert entangled[QUANTITIES.index("p_entangled")] > 0.85
+            assert inverse[QUANTITIES.index("p_inverse")] > 0.85
             assert entangled[0] > none[0] > inverse[0]
     assert {each.families for each in every if each.method == CUT} == {"none", IN_RESIDUAL}
 
