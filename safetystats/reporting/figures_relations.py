@@ -35,16 +35,18 @@ from safetystats.reporting.figure_style import (
     row_axes,
     styled,
 )
-from safetystats.reporting.figure_text import SMALL, TEXT, TINY, counts_text, fit_text, safe_text
+from safetystats.reporting.figure_text import SMALL, TEXT, TINY, counts_text, fit_names, fit_text, safe_text
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
 from safetystats.tables.table import ScoreTable
 
 ACROSS, MOST_PANELS = 3, 9
-HEIGHT, HEAD, SIDE, ROOM = 1.55, 0.3, 0.42, 0.16
-"""Inches: height of a panel, of its title, room for its numbers, between panels."""
+HEIGHT, HEAD, BELOW, SIDE, ROOM = 1.5, 0.42, 0.22, 0.42, 0.16
+"""Inches: height of a panel, of its title, room beneath, room for its numbers, between panels."""
+MOST_POINTS = 250
+"""Most points of a curve where several share a figure; more cannot be seen."""
 MODEL = Mark(colour=BLUE, shape="o", size=3.0)
-OWN, RECIPE = Mark(colour=INK, shape="D", size=4.4), Mark(colour=INK, shape="x", size=4.8)
+OWN, RECIPE = Mark(colour=INK, shape="D", filled=False, size=4.4), Mark(colour=INK, shape="x", size=4.8)
 CHOICES: Mapping[str, str] = {
     "score_method": "Capability", "coefficient": "Coefficient", "scale": "Scale", "subset": "Benchmarks",
     "families": "Families", "prior": "Prior of ρ",
@@ -122,6 +124,7 @@ def draw_bending(
     ]  # fmt: skip
     with styled():
         figure, frames = _panels(len(shown), entries)
+        titles = _titles(frames, [str(name) for name in shown["benchmark"]], labels)
         for axes, row in zip(frames, shown.to_dict("records"), strict=True):
             label, name = str(row["model_class"]), str(row["benchmark"])
             part = curves[(curves["model_class"] == label) & (curves["benchmark"] == name)]
@@ -138,7 +141,8 @@ def draw_bending(
                 [theta[(label, m)] for m in known], own.scores.loc[known, name], ls="none", marker=MODEL.shape,
                 ms=MODEL.size, mfc=MODEL.colour, mec="white", mew=0.3, zorder=4,
             )  # fmt: skip
-            _title(axes, labels.get(name, name), label, f"{number_text(row['difference'], 1)} elpd")
+            _title(axes, titles[name], label, f"{number_text(row['difference'], 1)} elpd")
+        _beneath(frames, "latent capability (sd)")
         legend(figure, entries)
         caption = (
             f"Aligned score on latent capability of the {count_text(len(shown), 'benchmark')} for which a logistic "
@@ -197,17 +201,23 @@ def draw_specification_curves(
     data = specifications[specifications["benchmark"].isin(names) & specifications["model_class"].isin(classes)]
     with styled():
         figure, frames = _panels(len(names), entries)
+        titles = _titles(frames, names, labels)
         for axes, name in zip(frames, names, strict=True):
             axes.axhspan(-rope, rope, color=BAND, linewidth=0, zorder=0)
             for label in classes:
                 part = _sorted(data[(data["model_class"] == label) & (data["benchmark"] == name)])
                 x = np.linspace(0, 100, len(part))
-                axes.vlines(x, part["lower"], part["upper"], color=marks[label].colour, lw=0.25, alpha=0.12, zorder=1)
-                axes.plot(x, part["estimate"], color=marks[label].colour, lw=1.6, zorder=3)
+                few = np.unique(np.linspace(0, len(part) - 1, min(len(part), MOST_POINTS)).round().astype(np.int64))
+                shown = part.iloc[few]
+                axes.fill_between(
+                    x[few], shown["lower"], shown["upper"], color=marks[label].colour, alpha=0.15, linewidth=0, zorder=1
+                )
+                axes.plot(x[few], shown["estimate"], color=marks[label].colour, lw=1.6, zorder=3)
                 _special(axes, x, part)
             axes.set_ylim(-1.03, 1.03)
             axes.set_xlim(-1, 101)
-            _title(axes, labels.get(name, name), "", "")
+            _title(axes, titles[name], "", "")
+        _beneath(frames, "specifications, per cent")
         legend(figure, entries)
         caption = (
             f"Specification curves of the {count_text(len(names), 'benchmark')} whose verdict depends most on how the "
@@ -246,7 +256,7 @@ def draw_specification_curve(
     rows: list[tuple[str, str, str]] = [
         (column, str(option), title)
         for column, title in CHOICES.items()
-        for option in dict.fromkeys(shown[column].astype(str))
+        for option in dict.fromkeys(shown.sort_values("specification")[column].astype(str))
         if option
     ]
     entries: list[Line2D | Patch] = [
@@ -263,7 +273,7 @@ def draw_specification_curve(
         axes.axhspan(-rope, rope, color=BAND, linewidth=0, zorder=0)
         for verdict, mark in VERDICT_MARKS.items():
             some = (part["verdict"] == verdict).to_numpy()
-            axes.vlines(x[some], part["lower"][some], part["upper"][some], color=mark.colour, lw=0.4, alpha=0.35)
+            _strokes(axes, x[some], part["lower"][some], part["upper"][some], mark.colour, 0.4, 0.35)
             axes.plot(x[some], part["estimate"][some], ls="none", marker=".", ms=2.2, color=mark.colour, zorder=3)
         _special(axes, x, part)
         axes.set_ylim(-1.03, 1.03)
@@ -280,7 +290,8 @@ def draw_specification_curve(
         title = ""
         for place, (column, option, heading) in enumerate(rows):
             used = (shown[column].astype(str) == option).to_numpy()
-            lower.vlines(x[used], place - 0.36, place + 0.36, color=INK, lw=0.35)
+            at = np.full(int(used.sum()), float(place))
+            _strokes(lower, x[used], at - 0.36, at + 0.36, INK, 0.35, 1.0)
             words = fit_text(WORDS.get(option, option), left - 0.9, TINY)
             beside(lower, left - 0.08, place, words, align="right", size=TINY)
             if heading != title:
@@ -303,21 +314,43 @@ def _panels(count: int, entries: Sequence[Line2D | Patch]) -> tuple[Figure, list
     """Return a figure with panels in rows of `ACROSS`."""
     top = legend_height(entries)
     lines = -(-count // ACROSS)
-    figure = new_figure(top + lines * (HEAD + HEIGHT + 0.24) + 0.1)
+    figure = new_figure(top + lines * (HEAD + HEIGHT + BELOW) + 0.22)
     wide = (WIDTH - EDGE - ACROSS * SIDE - (ACROSS - 1) * ROOM) / ACROSS
     return figure, [
         panel(
-            figure, SIDE + (i % ACROSS) * (wide + SIDE + ROOM), top + HEAD + (i // ACROSS) * (HEAD + HEIGHT + 0.24),
+            figure, SIDE + (i % ACROSS) * (wide + SIDE + ROOM), top + HEAD + (i // ACROSS) * (HEAD + HEIGHT + BELOW),
             wide, HEIGHT,
         )
         for i in range(count)
     ]  # fmt: skip
 
 
+def _titles(frames: Sequence[Axes], names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a title of at most two lines for every benchmark, no two alike."""
+    width = frames[0].get_position().width * WIDTH + 0.1
+    return fit_names({name: safe_text(labels.get(name, name)) or name for name in names}, width, TEXT, lines=2)
+
+
+def _beneath(frames: Sequence[Axes], text: str) -> None:
+    """Write what the horizontal axis is under the lowest panel of each column."""
+    for axes in frames[-ACROSS:]:
+        axes.set_xlabel(text, fontsize=SMALL, labelpad=1.5)
+
+
+def _strokes(
+    axes: Axes, x: np.ndarray, lower: Sequence[float], upper: Sequence[float], colour: str, thick: float, alpha: float
+) -> None:
+    """Draw vertical strokes as one path, which keeps the file small."""
+    nothing_between = np.full(len(x), np.nan)
+    across = np.column_stack([x, x, nothing_between]).ravel()
+    up = np.column_stack([np.asarray(lower), np.asarray(upper), nothing_between]).ravel()
+    axes.plot(across, up, color=colour, lw=thick, alpha=alpha, solid_capstyle="butt", zorder=2)
+
+
 def _title(axes: Axes, name: str, label: str, note: str) -> None:
     """Write the name over a panel, and class and note inside it."""
     width = axes.get_position().width * WIDTH
-    axes.set_title(fit_text(name, width, SMALL, bold=True), fontsize=SMALL, fontweight="bold", loc="left", pad=3)
+    axes.set_title(name, fontsize=SMALL, fontweight="bold", loc="left", pad=3, linespacing=1.0)
     inside = ", ".join(part for part in (fit_text(label, width / 2, TINY) if label else "", note) if part)
     if inside:
         axes.text(
