@@ -327,7 +327,7 @@ def _panels(count: int, entries: Sequence[Line2D | Patch]) -> tuple[Figure, list
 
 def _titles(frames: Sequence[Axes], names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
     """Return a title of at most two lines for every benchmark, no two alike."""
-    width = frames[0].get_position().width * WIDTH + 0.1
+    width = 0.9 * frames[0].get_position().width * WIDTH  # names are bold, and measured as if they were not
     return fit_names({name: safe_text(labels.get(name, name)) or name for name in names}, width, TEXT, lines=2)
 
 
