@@ -5,7 +5,7 @@ the reliability below; residuals shared within families by 0.2 (kappa). The rela
 explain the stated share of the variance over the models. Every benchmark of a replication has its own residuals, and
 the capability of the replication.
 
-    OMP_NUM_THREADS=1 python benchmarks/bending_rate.py --replications 40 --seed 20240731
+    OMP_NUM_THREADS=1 python benchmarks/bending_rate.py --replications 20 --seed 20240731
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rises and falls": lambda x: -((x - 0.5) ** 2),
 }
 EXPLAINED = (0.0, 0.3, 0.7)
-MODELS = (15, 26, 43, 100)
-RELIABILITY, OMEGA, KAPPA, DRAWS, EACH = 0.97, 0.5, 0.2, 30, 5
+MODELS = (15, 26, 43)
+RELIABILITY, OMEGA, KAPPA, DRAWS, EACH = 0.97, 0.5, 0.2, 12, 3
 
 
 def shared(rng: np.random.Generator, families: np.ndarray, share: float, columns: int = 1) -> np.ndarray:
@@ -75,7 +75,7 @@ def replicate(n: int, spec: FactorSpec, rules: RelationRules, seed: list[int]) -
 def main() -> None:
     """Run the simulation and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replications", type=int, default=40)
+    parser.add_argument("--replications", type=int, default=20)
     parser.add_argument("--seed", type=int, default=20240731)
     given = parser.parse_args()
     spec = read_spec("two-level", "factor")
