@@ -39,7 +39,8 @@ RELIABILITY, OMEGA, KAPPA, DRAWS, EACH = 0.97, 0.5, 0.2, 12, 3
 def shared(rng: np.random.Generator, families: np.ndarray, share: float, columns: int = 1) -> np.ndarray:
     """Return standard normal columns of which models of a family have the share in common, shape (n, columns)."""
     own = rng.normal(size=(len(families), columns))
-    return np.sqrt(share) * rng.normal(size=(families.max() + 1, columns))[families] + np.sqrt(1 - share) * own
+    own = np.sqrt(1 - share) * own + np.sqrt(share) * rng.normal(size=(families.max() + 1, columns))[families]
+    return np.asarray(own)
 
 
 def replicate(n: int, spec: FactorSpec, rules: RelationRules, seed: list[int]) -> list[dict[str, object]]:

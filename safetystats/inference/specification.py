@@ -274,7 +274,7 @@ def _compute(
         )
         for coefficient, estimates in found.items():
             judged = region(estimates, coefficient, asked.limit, asked.level)
-            stacked = np.stack([*judged, estimates.count], axis=-1)
+            stacked = np.stack([*judged, estimates.points], axis=-1)
             for row, (method, _, subset) in enumerate(own):
                 each = Specification(
                     method=method, coefficient=coefficient, scale=scale, subset=subset, families=handling

@@ -24,6 +24,7 @@ from safetystats.reporting.figure_style import (
     VERMILLION,
     WIDTH,
     Drawing,
+    FloatArray,
     Mark,
     beside,
     finish,
@@ -338,7 +339,13 @@ def _beneath(frames: Sequence[Axes], text: str) -> None:
 
 
 def _strokes(
-    axes: Axes, x: np.ndarray, lower: Sequence[float], upper: Sequence[float], colour: str, thick: float, alpha: float
+    axes: Axes,
+    x: np.ndarray,
+    lower: pd.Series | FloatArray,
+    upper: pd.Series | FloatArray,
+    colour: str,
+    thick: float,
+    alpha: float,
 ) -> None:
     """Draw vertical strokes as one path, which keeps the file small."""
     nothing_between = np.full(len(x), np.nan)

@@ -19,11 +19,12 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from safetystats.scores.correlation import IntArray
 from safetystats.scores.weighted import BoolArray, Correlation, FloatArray, weighted_correlations
 
+IntArray = npt.NDArray[np.int64]
 Handling = Literal["none", "means", "within", "capable"]
 HANDLINGS: tuple[Handling, ...] = get_args(Handling)
 FEWEST = 5
@@ -35,12 +36,12 @@ TIED = 1e-9
 class Estimates(NamedTuple):
     """Correlations of D capability scores with B benchmarks, arrays of shape (D, B).
 
-    `value` is the coefficient itself (tau for Kendall's), `count` the number of independent points that its standard
+    `value` is the coefficient itself (tau for Kendall's), `points` the number of independent points that its standard
     error goes by; NaN and 0 where there is no correlation.
     """
 
     value: FloatArray
-    count: FloatArray
+    points: FloatArray
 
 
 class Region(NamedTuple):
@@ -98,7 +99,7 @@ def handled_correlations(
             for name in coefficients:
                 value = weighted_correlations(points, columns_of, weights, name)
                 found[name].value[block] = value
-                found[name].count[block] = np.where(np.isfinite(value), count, 0)
+                found[name].points[block] = np.where(np.isfinite(value), count, 0)
     return found
 
 
@@ -160,7 +161,7 @@ def variance_shares(values: FloatArray, levels: IntArray) -> FloatArray:
     centred = np.where(seen, values - mean, 0.0)
     between = ((centred @ members) ** 2 / np.maximum(count, 1)).sum(axis=1)
     whole = (centred**2).sum(axis=1)
-    return np.divide(between, whole, out=np.full(len(values), np.nan), where=whole > 0)
+    return np.asarray(np.divide(between, whole, out=np.full(len(values), np.nan), where=whole > 0))
 
 
 def _patterns(finite: BoolArray) -> list[tuple[IntArray, BoolArray]]:

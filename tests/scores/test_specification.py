@@ -89,7 +89,7 @@ def test_constant_columns_and_few_points_have_no_correlation() -> None:
     values[FEWEST - 1 :, 1] = np.nan
     found = handled_correlations(score, values, families, "none", ("pearson",))["pearson"]
     assert np.isnan(found.value[:, :2]).all()
-    assert (found.count[:, :2] == 0).all()
+    assert (found.points[:, :2] == 0).all()
     judged = region(found, "pearson", 0.4, 0.95)
     assert np.isnan(judged.p_distinct[:, :2]).all()
     assert np.isfinite(judged.p_distinct[:, 2:]).all()
