@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetystats import __version__, cli_assess, cli_pages, cli_plan
+from safetystats import __version__, cli_assess, cli_pages, cli_plan, cli_relations
 from safetystats.cli_shelf import JsonOption, QuietOption, TableArgument, data_app, fits_app, models_app, talk_console
 from safetystats.errors import FaultyInputError, SafetyStatsError
 
@@ -52,6 +52,7 @@ app.command()(cli_pages.card)
 app.command()(cli_pages.errata)
 app.command()(cli_pages.barg)
 app.command()(cli_plan.plan)
+app.command()(cli_relations.curve)
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study by name, or the path of a study file that ends in .toml.")

@@ -27,6 +27,8 @@ from safetystats.spec_parts import Positive as Positive
 from safetystats.spec_parts import Probability as Probability
 from safetystats.spec_parts import SamplingPlan as SamplingPlan
 from safetystats.spec_parts import Spec as Spec
+from safetystats.spec_questions import QUICK_QUESTIONS as QUICK_QUESTIONS
+from safetystats.spec_questions import Questions as Questions
 
 ScoreMethod = Literal["spearman_pca_2024", "pearson_pca", "mean_z", "ml_factor"]
 Interval = Literal["bca", "family_bootstrap", "bayesian_bootstrap", "fisher"]
@@ -198,25 +200,6 @@ class Scrutiny(Spec):
 
 
 QUICK = Scrutiny(compare=(), prior_grid=False, exact_refits=False, invariance=False)
-
-
-class Questions(Spec):
-    """Which questions about the verdicts are asked; what is left out is reported as not run.
-
-    `smallest_effect`: smallest change per sd of capability that is of interest, by benchmark, in the unit of its score;
-    `smallest_share`: for the other benchmarks, as a share of the range that the dictionary declares.
-    `vif_limit`: largest variance inflation of capability beside a covariate with which a partial correlation is given.
-    """
-
-    verdicts: bool = True
-    model_sets: bool = True
-    relations: bool = True
-    smallest_effect: dict[str, Positive] = Field(default_factory=dict)
-    smallest_share: Probability = 0.05
-    vif_limit: Annotated[float, Field(gt=1)] = 10.0
-
-
-QUICK_QUESTIONS = Questions(model_sets=False, relations=False)
 
 
 class StudySpec(Spec):

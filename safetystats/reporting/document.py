@@ -14,6 +14,7 @@ from safetystats.reporting import (
     classes_text,
     report_checks,
     report_model_sets,
+    report_relations,
     report_tables,
     report_verdicts,
     spec_text,
@@ -228,11 +229,13 @@ def _context(analysis: Analysis, results: Results, figures: Mapping[str, FigureT
         "liability_figure": figure("liability"),
         "shrinkage_figure": figure("shrinkage"),
         "reachable_figure": figure("reachable"),
+        "bending_figure": figure("bending"),
+        "specification_figure": figure("specification_curves"),
     } | _spec_context(analysis, quoter) | _checks_context(analysis, quoter) | classes_text.class_context(
         analysis, quoter.names, quoter.models
     ) | report_verdicts.verdicts_context(analysis, quoter.names) | report_model_sets.model_sets_context(
         analysis, quoter
-    )  # fmt: skip
+    ) | report_relations.relations_context(analysis, quoter.names)  # fmt: skip
 
 
 def _spec_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:

@@ -71,6 +71,7 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
         figures_checks,
         figures_classes,
         figures_model_sets,
+        figures_relations,
         figures_shifts,
         figures_verdicts,
     )
@@ -115,6 +116,7 @@ def write_report(analysis: Analysis, folder: Path) -> Written:
         figures_model_sets.draw_reachable(
             tables["reachable"], labels=labels, headline=headline, rope=plan.study.rope.limit
         ),
+        *figures_relations.draw_relations(analysis, labels=labels, headline=headline),
         figures.draw_missing(plan.aligned.select(roles=("capability", "safety"))),
     ]
     drawn = [drawing for drawing in drawings if drawing is not None]

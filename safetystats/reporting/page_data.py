@@ -22,7 +22,11 @@ FIGURE_TABLES: Mapping[str, str] = {
     "class_differences": "posterior_differences",
     "marginal_means": "marginal_means",
     "lineage_shifts": "lineage_shifts",
+    "verdict_curve": "verdict_curve",
+    "liability": "liability",
     "reachable": "reachable",
+    "bending": "bending_curves",
+    "specification_curves": "specification_shares",
 }
 """The table behind each figure; the figure of missing cells has the scores themselves."""
 _DIGITS = 6

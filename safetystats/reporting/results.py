@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from safetystats.reporting import results_checks, results_classes, results_model_sets, results_verdicts
+from safetystats.reporting import (
+    results_checks,
+    results_classes,
+    results_model_sets,
+    results_relations,
+    results_verdicts,
+)
 from safetystats.reporting.prose import Value
 from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
@@ -41,7 +47,12 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     """Return all numbers of a study by key, e.g. `posterior_correlations/chat/wmdp/cut/mean`."""
     found: dict[str, Value] = {}
     for name, (keys, columns) in (
-        _KEYED | results_checks.KEYED | results_classes.KEYED | results_verdicts.KEYED | results_model_sets.KEYED
+        _KEYED
+        | results_checks.KEYED
+        | results_classes.KEYED
+        | results_verdicts.KEYED
+        | results_model_sets.KEYED
+        | results_relations.KEYED
     ).items():
         frame = analysis.tables[name]
         for row in frame.to_dict("records"):
@@ -57,6 +68,7 @@ def collect_results(analysis: Analysis) -> dict[str, Value]:
     found |= results_classes.class_results(analysis)
     found |= results_verdicts.verdicts_results(analysis)
     found |= results_model_sets.model_sets_results(analysis)
+    found |= results_relations.relations_results(analysis)
     return found
 
 

@@ -19,6 +19,7 @@ from safetystats.summaries.comparison import compare_classes
 from safetystats.summaries.decisions import decide
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
+from safetystats.summaries.noise_or_distinct import withhold_distinct
 from safetystats.summaries.parts import class_parts
 from safetystats.summaries.plan import Plan as Plan
 from safetystats.summaries.plan import plan_study as plan_study
@@ -111,7 +112,7 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables |= compared.tables
         fits |= compared.fits
     with _timed(STAGES[6], told, timings):
-        decided = decide(plan, safety, told)
+        decided = decide(plan, safety, told, store_root)
         tables |= decided.tables
     with _timed(STAGES[7], told, timings):
         for label in parts:
@@ -130,6 +131,9 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
         tables["posterior_correlations"] = _joined(
             "posterior_correlations",
             [posterior_correlations(fit, level, study.rope, held) for fit in safety.values()],
+        )
+        tables["posterior_correlations"] = withhold_distinct(
+            tables["posterior_correlations"], tables["noise_or_distinct"]
         )
         tables["posterior_estimands"] = _joined(
             "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]

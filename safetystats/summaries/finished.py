@@ -26,7 +26,9 @@ _LABELS = (
     "unit", "spec", "how", "prior", "alternative", "diagnosis", "check", "severity", "benchmarks", "models", "message",
     "remedy", "fit", "outcome", "why", "what", "where", "sentence", "discrepancy", "predictive", "estimand", "note",
     "label", "class_a", "class_b", "term", "status", "test", "level_of", "group", "kind",
-    "end", "changed_by", "r_label", "freer", "stricter", "quantity", "effect_from", "quadrant", "agreement",
+    "place", "named", "score_method", "coefficient", "scale", "subset", "families", "decisive", "verdict_true",
+    "verdict_after", "end", "changed_by", "r_label", "freer", "stricter", "quantity", "effect_from", "quadrant",
+    "agreement",
 )  # fmt: skip
 """Columns that are text whatever they look like: a benchmark may be called `1`, a class `NA`."""
 

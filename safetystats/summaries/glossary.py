@@ -6,6 +6,7 @@ import pandas as pd
 
 from safetystats.summaries.glossary_influence import INFLUENCE_GLOSSARY, INFLUENCE_TABLES
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_GLOSSARY, MODEL_SETS_TABLES
+from safetystats.summaries.glossary_relations import RELATIONS_GLOSSARY, RELATIONS_TABLES
 from safetystats.summaries.glossary_verdicts import VERDICTS_GLOSSARY, VERDICTS_TABLES
 
 TABLES: dict[str, tuple[str, ...]] = {
@@ -110,6 +111,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     **VERDICTS_TABLES,
     **MODEL_SETS_TABLES,
+    **RELATIONS_TABLES,
     "diagnostics": ("fit", "check", "value", "limit", "outcome", "why"),
     "audit": ("check", "severity", "model_class", "benchmarks", "models", "value", "message", "remedy"),
 }  # fmt: skip
@@ -167,7 +169,7 @@ GLOSSARY: dict[str, str] = {
     "term": "term of the model; class[c] against the reference class, at average capability",
     "upper": "upper end of the interval",
     "value": "the number that was found",
-    "verdict": "entangled, inverse, distinct, undetermined, or withheld because a gate failed",
+    "verdict": "entangled, inverse, distinct, undetermined; withheld: a gate failed, or distinct may be noise",
     "why": "the reason in words",
     "alternative": "the other prior, in words",
     "average_partial": "mean squared partial correlation once one component fewer than this is taken out (Velicer)",
@@ -371,6 +373,7 @@ GLOSSARY: dict[str, str] = {
     **INFLUENCE_GLOSSARY,
     **VERDICTS_GLOSSARY,
     **MODEL_SETS_GLOSSARY,
+    **RELATIONS_GLOSSARY,
 }
 
 
