@@ -37,7 +37,7 @@ class Questions(RelationRules):
     relations: bool = True
     smallest_effect: dict[str, Positive] = Field(default_factory=dict)
     smallest_share: Probability = 0.05
-    vif_limit: Annotated[float, Field(gt=1)] = 10.0
+    vif_limit: Annotated[float, Field(gt=1)] = 5.0
 
 
 QUICK_QUESTIONS = Questions(model_sets=False, relations=False)

@@ -31,7 +31,7 @@ def model_sets_results(analysis: Analysis) -> dict[str, Value]:
     tables, asked = analysis.tables, analysis.plan.study.questions
     found: dict[str, Value] = {
         "model_sets.asked": int(asked.model_sets), "model_sets.exact_size": EXACT_SIZE, "model_sets.noise": NOISE,
-        "model_sets.fewest_left": FEWEST_LEFT, "vif_limit": asked.vif_limit, "vif_marked": MARKED,
+        "model_sets.fewest_left": FEWEST_LEFT, "vif_limit": asked.vif_limit, "vif_marked": MARKED * asked.vif_limit,
         "parent_rows": len(tables["parent_left_out"]),
     }  # fmt: skip
     for label in analysis.plan.table.classes:

@@ -28,7 +28,8 @@ _LABELS = (
     "label", "class_a", "class_b", "term", "status", "test", "level_of", "group", "kind",
     "place", "named", "score_method", "coefficient", "scale", "subset", "families", "decisive", "verdict_true",
     "verdict_after", "end", "changed_by", "r_label", "freer", "stricter", "quantity", "effect_from", "quadrant",
-    "agreement",
+    "agreement", "statistic", "removed", "removed_lowest", "removed_highest", "restriction", "part", "parents",
+    "covariate", "target", "reached", "given", "label_2024", "label_without", "verdict_all", "verdict_without",
 )  # fmt: skip
 """Columns that are text whatever they look like: a benchmark may be called `1`, a class `NA`."""
 

@@ -38,7 +38,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "covariate_correlation": "correlation of posterior mean capability with the covariate over these models",
     "exact": "whether all sets of k models were looked at and the ends computed for what they state",
     "flips": "whether the verdict differs from that with all models, its probability by more than 0.01",
-    "given": "yes; marked (variance inflation above 5); refused (above the limit); no (too few models)",
+    "given": "yes; marked (variance inflation above half the limit); refused (above the limit); no (too few models)",
     "reachable.highest": "largest value of the statistic with k models left out that was found",
     "k": "models left out",
     "label_2024": "high if the absolute Spearman coefficient with the 2024 score reaches the limit, else low; or none",

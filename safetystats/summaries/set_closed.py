@@ -26,8 +26,8 @@ DRAWS = 1000
 """Draws of capability, each with weights of its own."""
 FEWEST = 10
 """Fewest models with score, capability and covariate."""
-MARKED = 5.0
-"""Variance inflation from which a partial correlation that is given is marked: O'Brien (2007) on the common limits."""
+MARKED = 0.5
+"""Share of the limit of the variance inflation from which a partial correlation that is given is marked."""
 COVARIATES = ("log_compute", "log_size", "release_date")
 
 
@@ -121,7 +121,7 @@ def _partial_row(
         why = "the covariate nearly is capability in these models; to hold it fixed takes capability out"
         return found | {"given": "refused", "why": why}
     partial, lower, upper = _summary(partial_correlation(scores, theta, covariate, weights), level)
-    marked = vif > min(MARKED, vif_limit)
+    marked = vif > MARKED * vif_limit
     return found | {
         "partial": partial, "lower": lower, "upper": upper, "given": "marked" if marked else "yes",
         "why": "little of capability is left with the covariate held fixed" if marked else "",

@@ -296,7 +296,7 @@ def test_partial_correlations_are_given_marked_or_refused(sets: ClassSets, plan:
     wide, _ = partial_correlations(sets, nearly, 1e9, 7)
     marked = wide.set_index(["covariate", "benchmark"]).loc["log_compute"]
     assert (marked["given"] == "marked").all()
-    assert (marked["vif"] > MARKED).all()
+    assert (marked["vif"] > MARKED * 10.0).all()
     free = rows.loc["log_size"]
     assert (free["given"] == "yes").all()
     assert ((free["lower"] <= free["partial"]) & (free["partial"] <= free["upper"])).all()
