@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from safetystats.specs import Rope, Scrutiny
+from safetystats.specs import Questions, Rope, Scrutiny
 from safetystats.summaries.estimands import ESTIMANDS
 from safetystats.summaries.glossary import GLOSSARY, TABLES, columns_page, meaning
+from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
+from safetystats.summaries.glossary_relations import RELATIONS_TABLES
+from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -34,10 +37,11 @@ def test_every_reference_of_a_spec_is_in_the_bibliography() -> None:
 @pytest.mark.parametrize("page", ["docs/study.md", "docs/latent-model.md", "README.md"])
 def test_specs_and_study_keys_that_pages_name_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for key in re.findall(r"`\[(scrutiny|rope)\] (\w+)`", text):
-        assert key[1] in (Scrutiny if key[0] == "scrutiny" else Rope).model_fields
-    for command in re.findall(r"safetystats (?:models|fits|data) (\w+)", text):
-        assert command in ("list", "show", "clean", "describe", "fetch")
+    kinds = {"scrutiny": Scrutiny, "rope": Rope, "questions": Questions}
+    for kind, key in re.findall(r"`\[(scrutiny|rope|questions)\] (\w+)`", text):
+        assert key in kinds[kind].model_fields
+    for command in re.findall(r"safetystats (?:models|fits|data|reference) (\w+)", text):
+        assert command in ("list", "show", "clean", "describe", "fetch", "check", "make")
 
 
 def test_the_estimands_that_the_page_lists_are_those_of_the_code() -> None:
@@ -69,3 +73,27 @@ def test_the_number_of_audit_checks_is_the_one_the_pages_state() -> None:
 
     for page in ("CHANGELOG.md", "docs/tables.md"):
         assert f"{len(CHECKS)} checks" in (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("page", "command"), [("verdicts.md", "plan"), ("assess.md", "assess")])
+def test_the_options_of_a_command_on_its_page_exist(page: str, command: str) -> None:
+    from typer.testing import CliRunner
+
+    from safetystats.cli import app
+
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    own = [line for line in lines if re.match(rf"\s*(?:\$ )?safetystats {command}\b", line)]
+    named = {option for line in own for option in re.findall(r"--[a-z-]+", line)}
+    assert named
+    for option in named:
+        assert option in shown
+
+
+@pytest.mark.parametrize(
+    ("page", "tables"),
+    [("model-sets.md", MODEL_SETS_TABLES), ("relations.md", RELATIONS_TABLES), ("verdicts.md", VERDICTS_TABLES)],
+)
+def test_the_tables_that_a_page_lists_are_those_of_the_code(page: str, tables: dict[str, tuple[str, ...]]) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+)\.csv`", text)) & set(TABLES) >= set(tables)

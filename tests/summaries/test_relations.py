@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -187,11 +185,3 @@ def test_a_study_that_does_not_ask_says_so_and_still_looks_at_noise(
 
 def test_rules_are_keys_of_the_study() -> None:
     assert Questions.model_validate({"least_reliability": 0.7}).least_reliability == 0.7
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_the_examples_of_the_page_run(place: int) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "relations.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 2
-    exec(compile(blocks[place], "docs/relations.md", "exec"), {"__name__": "example"})
