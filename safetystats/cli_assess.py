@@ -69,8 +69,10 @@ def assess(
         frame = matching_table(matched)
         if as_json:
             typer.echo(frame.to_json(orient="records", force_ascii=False, double_precision=15))
+            matched.refuse_faults()
             return
         _show_matching(matched)
+        matched.refuse_faults()
         return
     found = assess_scores(
         matched, direction=direction, name=benchmark.name, items=items, scale=scale, unit=unit, limit=limit,
@@ -111,12 +113,10 @@ def assess(
 
 def _show_matching(matched: Matched) -> None:
     """Print one line per name."""
-    from safetystats.tables.matching import HOWS
-
     width = max((len(match.given) for match in matched.matches), default=0)
     for match in matched.matches:
         alike = f"; alike: {', '.join(match.others)}" if match.others else ""
-        typer.echo(f"{match.given:{width}}  {match.model or '-'}  ({HOWS[match.how]}{alike})")
+        typer.echo(f"{match.given:{width}}  {match.model or '-'}  ({match.why}{alike})")
     for label, own in matched.reference.classes.items():
         n = len({match.model for match in matched.matches} & set(own.models))
         talk_console().print(

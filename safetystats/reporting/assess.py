@@ -15,7 +15,7 @@ from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, one_li
 from safetystats.reporting.writers import to_github
 from safetystats.shelf import write_atomic
 from safetystats.summaries import numbers
-from safetystats.tables.matching import HOWS
+from safetystats.tables.matching import match_words
 
 FORMATS = ("html", "md", "json", "svg")
 _ESTIMANDS = (
@@ -178,7 +178,9 @@ def _matching(content: Mapping[str, Any]) -> str:
             escape(str(row["given"])),
             escape(str(row["model"])) if row["model"] else numbers.ABSENT,
             escape(str(row["model_class"])),
-            HOWS[row["how"]] + (f"; alike: {escape(row['others'])}" if row["others"] else ""),
+            escape(match_words(row["how"], row["model"], row["through"]))
+            + (f"; alike: {escape(row['others'])}" if row["others"] else ""),
+            +(f"; alike: {escape(row['others'])}" if row["others"] else ""),
             numbers.significant_text(number_of(row["score"])),
         ]
         for row in content["matching"]

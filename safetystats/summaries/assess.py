@@ -33,7 +33,7 @@ from safetystats.tables.prepare import align, standardise, transform
 from safetystats.tables.sheet import FaultList
 from safetystats.tables.table import FloatArray, ScoreTable
 
-MATCHING_COLUMNS: tuple[str, ...] = ("given", "model", "model_class", "how", "others", "score")
+MATCHING_COLUMNS: tuple[str, ...] = ("given", "model", "model_class", "how", "through", "others", "score")
 CORRELATION_COLUMNS: tuple[str, ...] = (
     "model_class", "benchmark", "n_models", "n_families", "n_reference", "capability_spread", "mean", "sd", "lower",
     "upper", "level", "icc", "p_entangled", "p_distinct", "p_inverse", "verdict", "slope", "slope_lower", "slope_upper",
@@ -56,11 +56,19 @@ class Matched:
     scores : OwnScores
     matches : tuple of ModelMatch
         One per score.
+    faults : tuple of Fault
+        Names that could mean several models, and models that two names mean; with any, nothing can be assessed.
     """
 
     reference: Reference
     scores: OwnScores
     matches: tuple[ModelMatch, ...]
+    faults: tuple[Fault, ...] = ()
+
+    def refuse_faults(self) -> None:
+        """Raise `DataError` with all faults, if there are any."""
+        if self.faults:
+            raise DataError(list(self.faults))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +114,7 @@ def match_scores(scores: Scores, against: str | Path | Reference) -> Matched:
     Raises
     ------
     DataError
-        If the file has faults, a name could mean several models, or two names mean the same one.
+        If the file has faults.
     StudyError
         If there is no such reference.
     """
@@ -118,8 +126,7 @@ def match_scores(scores: Scores, against: str | Path | Reference) -> Matched:
     matches = match_models(own.models, reference.known)
     faults = FaultList()
     check_matches(matches, own.file, own.lines, faults)
-    faults.raise_if_any()
-    return Matched(reference=reference, scores=own, matches=tuple(matches))
+    return Matched(reference=reference, scores=own, matches=tuple(matches), faults=tuple(faults.faults))
 
 
 def matching_table(matched: Matched) -> pd.DataFrame:
@@ -131,6 +138,7 @@ def matching_table(matched: Matched) -> pd.DataFrame:
             "model": match.model,
             "model_class": classes.get(match.model, ""),
             "how": match.how,
+            "through": match.through,
             "others": "; ".join(match.others),
             "score": score,
         }
@@ -184,6 +192,7 @@ def assess(
     """
     benchmark = OwnBenchmark(name=name, direction=direction, n_items=items, upper=scale, unit=unit)
     matched = scores if isinstance(scores, Matched) else match_scores(scores, against)
+    matched.refuse_faults()
     reference = matched.reference
     rope = _rope(reference.rope, limit, probability)
     level = reference.level if level is None else level

@@ -90,7 +90,7 @@ def assessment_content(
             "unmatched": len(unmatched),
         },
         "matching": [
-            {name: _plain(row[name]) for name in ("given", "model", "model_class", "how", "others", "score")}
+            {name: _plain(row[name]) for name in ("given", "model", "model_class", "how", "through", "others", "score")}
             for row in matching.to_dict("records")
         ],
         "classes": {

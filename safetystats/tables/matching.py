@@ -22,7 +22,7 @@ HOWS: Mapping[How, str] = {
     "exact": "the same name",
     "spelling": "but for case and separators",
     "organisation": "but for the organisation before the slash",
-    "version": "but for a date, -hf or a bracket in the table's name",
+    "version": "but for the organisation, and a date, -hf or a bracket in the table's name",
     "ambiguous": "could be several models",
     "none": "no model of the table",
 }
@@ -45,6 +45,8 @@ class ModelMatch:
         Identifier of the model that is meant; empty if there is none or more than one.
     how : str
         One of `HOWS`.
+    through : str
+        Which name of the model it was compared with: the identifier, or another one that the table gives it.
     others : tuple of str
         Of an ambiguous name the models it could mean; of a name without a match those that are alike.
     """
@@ -52,7 +54,18 @@ class ModelMatch:
     given: str
     model: str
     how: How
+    through: str = ""
     others: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """How the name was matched, in words."""
+        return match_words(self.how, self.model, self.through)
+
+
+def match_words(how: How, model: str, through: str) -> str:
+    """Return how a name was matched, in words, with the name of the model that it was compared with."""
+    return HOWS[how] if through in ("", model) else f'{HOWS[how]}: "{through}" is another name of it'
 
 
 def normal_name(name: str) -> str:
@@ -79,22 +92,23 @@ def match_models(given: Iterable[str], known: Mapping[str, Sequence[str]]) -> li
     list of ModelMatch
         One per name, in order.
     """
-    levels: dict[How, dict[str, set[str]]] = {"exact": {}, "spelling": {}, "organisation": {}, "version": {}}
+    levels: dict[How, dict[str, dict[str, str]]] = {"exact": {}, "spelling": {}, "organisation": {}, "version": {}}
     for model, others in known.items():
         for name in (model, *others):
             for level, key in _keys(name, of_table=True).items():
-                levels[level].setdefault(key, set()).add(model)
+                levels[level].setdefault(key, {}).setdefault(model, name)
     spelled = {normal_name(_bare(name)): model for model, others in known.items() for name in (model, *others)}
     return [_match(name, levels, spelled, list(known)) for name in given]
 
 
 def _match(
-    name: str, levels: Mapping[How, Mapping[str, set[str]]], spelled: Mapping[str, str], order: Sequence[str]
+    name: str, levels: Mapping[How, Mapping[str, Mapping[str, str]]], spelled: Mapping[str, str], order: Sequence[str]
 ) -> ModelMatch:
     for level, key in _keys(name, of_table=False).items():
-        found = levels[level].get(key, set())
+        found = levels[level].get(key, {})
         if len(found) == 1:
-            return ModelMatch(given=name, model=next(iter(found)), how=level)
+            ((model, through),) = found.items()
+            return ModelMatch(given=name, model=model, how=level, through=through)
         if found:
             return ModelMatch(given=name, model="", how="ambiguous", others=tuple(m for m in order if m in found))
     near = difflib.get_close_matches(normal_name(_bare(name)), list(spelled), n=2 * MOST_SUGGESTED, cutoff=_LEAST_ALIKE)

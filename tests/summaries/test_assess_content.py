@@ -132,6 +132,16 @@ def test_unknown_models_are_listed_and_change_nothing(
     assert matching_table(match_scores(more, reference))["model"].tolist()[-1] == ""
 
 
+def test_a_doubled_model_is_shown_and_refused(reference: Reference, scores: pd.Series) -> None:
+    first = str(scores.index[0])
+    more = pd.concat([scores, pd.Series({first.upper(): 1.0})])
+    matched = match_scores(more, reference)
+    assert matching_table(matched)["model"].tolist().count(first) == 2
+    assert [fault.column for fault in matched.faults] == ["model"]
+    with pytest.raises(DataError, match="every model once"):
+        assess(matched, direction="higher_is_safer", name=COLUMN)
+
+
 def test_items_give_reliability_and_leave_the_correlation(
     found: Assessment, reference: Reference, scores: pd.Series
 ) -> None:

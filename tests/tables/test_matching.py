@@ -51,6 +51,14 @@ def test_what_a_name_means(given_name: str, model: str, how: str) -> None:
     assert found.how in HOWS
 
 
+def test_the_words_name_what_was_compared() -> None:
+    by_printed, by_identifier = match_models(["model-1-1-8b", "someone/Model-11-8B"], KNOWN)
+    assert by_printed.through == "Model 1.1 8B"
+    assert by_printed.why.endswith('"Model 1.1 8B" is another name of it')
+    assert by_identifier.through == by_identifier.model
+    assert by_identifier.why == HOWS["organisation"]
+
+
 def test_a_name_that_could_be_two_models_is_not_decided() -> None:
     (found,) = match_models(["large"], KNOWN)
     # The bracket of the printed names and the date of the identifier are both left out.
