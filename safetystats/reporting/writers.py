@@ -37,6 +37,7 @@ def to_html(markdown: str, *, title: str, resources: Path, data: PageData | None
             *_CITED,
             "--standalone",
             f"--template={_style('page.html')}",
+            f"--lua-filter={_style('html.lua')}",
             "--embed-resources",
             f"--resource-path={resources}",
             "--mathml",
