@@ -34,6 +34,9 @@ _SOFTWARE = {
 """What the methods section names with its version, and the paper to cite for it."""
 
 
+MOST_NAMED = 4
+"""Most benchmarks of one verdict that the summary names."""
+
 OVERALL = "crossed_effects/overall/overall/class"
 """Where the results have the overall class effects."""
 
@@ -78,22 +81,22 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
     q, classes = quoter, analysis.plan.table.classes
     per_class = numbers.join_words([f"{q.num(f'models.{c}', 0)} {escape(c)}" for c in classes])
     first = "; ".join(f"{escape(c)} {q.pct(f'first_component_share.{c}', 1)}" for c in classes)
-    verdicts = "; ".join(
-        f"{escape(c)}: "
+    verdicts = [
+        f"Verdicts, {escape(c)} (cut posterior, limit {q.num('rope')}, probability {q.num('rope_probability')}): "
         + ", ".join(
-            f"{q.num(f'verdicts.{c}.cut.{v}', 0)} {v}"
+            f"{q.num(f'verdicts.{c}.cut.{v}', 0)} {v}" + _named(analysis, q, c, v)
             for v in ("entangled", "inverse", "distinct", "undetermined", "withheld")
             if v != "withheld" or q.number(f"verdicts.{c}.cut.withheld")
         )
         + (
-            f" ({q.num(f'mechanical_settled.{c}', 0)} of the {q.num(f'settled.{c}', 0)} entangled or inverse reuse "
-            "runs of capability benchmarks)"
+            f"; {q.num(f'mechanical_settled.{c}', 0)} of the {q.num(f'settled.{c}', 0)} entangled or inverse reuse "
+            "runs of capability benchmarks"
             if q.number(f"mechanical_settled.{c}")
             else ""
         )
-        + f"; {q.num(f'verdicts_differ.{c}', 0)} would differ under the joint posterior"
+        + f"; {q.num(f'verdicts_differ.{c}', 0)} would differ under the joint posterior."
         for c in classes
-    )
+    ]
     largest = "; ".join(
         f"{escape(c)}: {q.name(q.text(f'largest_mean_of.{c}'))} "
         + q.est(f"posterior_correlations/{c}/{q.text(f'largest_mean_of.{c}')}/cut", "mean")
@@ -106,7 +109,7 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         f"{q.count('safety_benchmarks', 'safety benchmark')}; "
         f"{q.pct('missing_share', 1)} of the cells missing.",
         f"Capability: share of the first component (2024 recipe) {first}.",
-        f"Verdicts (cut posterior, limit {q.num('rope')}, probability {q.num('rope_probability')}): {verdicts}.",
+        *verdicts,
         f"Largest absolute posterior correlation [{q.pct('level')} interval, not adjusted]"
         f"{', shared runs aside' if any(q.number(f'mechanical.{c}') for c in classes) else ''}: {largest}.",
     ]
@@ -145,6 +148,15 @@ def summary_lines(analysis: Analysis, results: Results) -> list[str]:
         else f"Computation: all {q.num('checks', 0)} limits met. {warned}"
     )
     return lines
+
+
+def _named(analysis: Analysis, quoter: Quoter, label: str, verdict: str) -> str:
+    """Return the names of the benchmarks of a settled verdict in brackets, where they are few."""
+    frame = analysis.tables["posterior_correlations"]
+    own = frame[(frame["model_class"] == label) & (frame["mode"] == "cut") & (frame["verdict"] == verdict)]
+    if verdict == "undetermined" or not 0 < len(own) <= MOST_NAMED:
+        return ""
+    return f" ({'; '.join(quoter.name(str(name)) for name in own['benchmark'])})"
 
 
 def _quoter(analysis: Analysis, results: Results) -> Quoter:
