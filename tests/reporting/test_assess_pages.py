@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from safetystats.reporting.assess import assessment_markdown, paragraph_text, summary_text, write_assessment
@@ -140,3 +141,11 @@ def test_any_name_is_shown_as_it_is(content: dict[str, Any]) -> None:
     page = to_html(assessment_markdown(changed).replace("![", "["), title="t", resources=Path("."))
     assert "<script>alert" not in page
     assert "{{ x }}" in paragraph_text(changed)
+
+
+def test_the_page_states_what_was_measured() -> None:
+    root = Path(__file__).resolve().parents[2]
+    frame = pd.read_csv(root / "benchmarks" / "assess.csv")
+    other = int((frame["run_verdict"] != frame["assessed_verdict"]).sum())
+    words = {0: "none", 1: "one", 2: "two", 3: "three"}
+    assert f"{words[other]} of {len(frame)} verdicts" in (root / "docs" / "assess.md").read_text(encoding="utf-8")
