@@ -4,7 +4,8 @@
 
 Equality: every safety benchmark of a table is taken out of it and assessed against the stored draws; its posterior
 mean, the ends of its interval and its verdict are set beside those of a fit of the whole table as a run makes it (cut
-posterior). ren2024 is left out unless named: its joint posteriors take long, and are not what is compared.
+posterior). Items are not given: a "distinct" that a run withholds for noise would count as another verdict. ren2024 is
+left out unless named: its joint posteriors take long, and are not what is compared.
 Speed: `safetystats assess` of one column in a process of its own, three times, the least:
 wall-clock, and seconds of processor time, which other work on the machine moves less.
 Writes assess.csv and assess.md beside this file.

@@ -106,7 +106,7 @@ def assess(
             typer.echo(line)
         typer.echo("")
         typer.echo(paragraph_text(found.content))
-    if (found.correlations["verdict"] == "withheld").any():
+    if found.gate_failed:
         talk_console().print("A gate of the capability fit failed: verdicts are withheld.", markup=False)
         raise typer.Exit(GATE_FAILED)
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from safetystats import cli
-from safetystats.summaries.references import reference_names
+from safetystats.summaries.references import find_reference, reference_names
 from safetystats.tables.load import load_table
 
 COLUMN = "classic_truthfulqa"
@@ -42,6 +44,21 @@ def test_the_answer_goes_to_stdout(
     assert out.startswith("base: undetermined. ρ 0.4")
     assert "Scores of 67 models on mine" in out
     assert err.strip() == 'Left out: "bigscience/blooom" is no model of helm-classic; alike: bigscience/bloom.'
+
+
+def test_a_verdict_withheld_for_noise_is_no_failed_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "coins.csv"
+    shares = {model: rng.binomial(30, 0.5) / 30 for model in find_reference("helm-classic").classes["base"].models}
+    pd.Series(shares, name="score").rename_axis("model").to_csv(path)
+    arguments = ("assess", path, "--against", "helm-classic", "--direction", "higher_is_safer", "--items", "30")
+    assert call(monkeypatch, *arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("base: withheld.")
+    assert "the verdict is withheld (reliability 0." in out
+    assert "gate" not in err
 
 
 def test_json_is_the_content_and_out_writes_files(

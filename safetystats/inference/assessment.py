@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from safetystats.inference.control_variate import CANDIDATES as INFLUENCE_CANDIDATES
+from safetystats.inference.control_variate import CAPABILITY_DRAWS, EACH, moved_numbers, numbers_of
 from safetystats.inference.cut import MIN_MODELS, CutDraws, cut_posterior
 from safetystats.inference.reference import thinned
 from safetystats.inference.streams import seed_for
@@ -19,8 +21,6 @@ DRAWS = 4000
 """Draws of the parameters that are aimed at: as many as a study has."""
 CANDIDATES = 16
 """Candidates for every draw that is kept where several are kept for one draw of capability."""
-INFLUENCE_DRAWS, INFLUENCE_EACH = 250, 4
-"""Draws of capability, and of parameters for each, behind the posterior without one model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +37,22 @@ class AssessedColumn:
 
     draws: CutDraws
     each: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LeftOut:
+    """Posteriors of one benchmark in one class with the score of one model left out, each in turn.
+
+    Attributes
+    ----------
+    whole : CutDraws
+        With all scores, from as few draws and the same source of randomness.
+    without : tuple of (CutDraws or None), length n
+        None where the model has no score, or where too few are left.
+    """
+
+    whole: CutDraws
+    without: tuple[CutDraws | None, ...]
 
 
 def assess_column(
@@ -81,10 +97,10 @@ def assess_column(
     return None if found is None else AssessedColumn(draws=found, each=each)
 
 
-def rho_without_each(
+def without_each(
     column: FloatArray, theta: FloatArray, families: IntArray, spec: FactorSpec, seed: int, *labels: str
-) -> tuple[FloatArray, FloatArray]:
-    """Return draws of rho with all scores, and without the score of each model in turn.
+) -> LeftOut:
+    """Return the cut posterior with all scores, and without the score of each model in turn, from few draws.
 
     Capability stays that of the fit to all models, so that this is the influence of a score, given capability. All are
     drawn from the same source of randomness, so that most of the Monte Carlo error of a difference cancels. Scores are
@@ -94,31 +110,48 @@ def rho_without_each(
     ----------
     column, theta, families, spec, seed, *labels
         As for `assess_column`; at least `MIN_MODELS` scores.
+    """
+    some = theta[thinned(len(theta), CAPABILITY_DRAWS)]
+    plan = CutPlan(candidates=INFLUENCE_CANDIDATES, icc_cells=spec.cut.icc_cells)
+
+    def drawn(scores: FloatArray) -> CutDraws | None:
+        rng = np.random.default_rng(seed_for(seed, *labels))
+        (found,) = cut_posterior(
+            scores[:, None], some, families, spec.priors, plan, [rng], families_matter=spec.families, each=EACH
+        )
+        return found
+
+    seen = np.isfinite(column)
+    whole = drawn(column)
+    if whole is None:
+        raise ValueError(f"needs at least {MIN_MODELS} scores")
+    without: list[CutDraws | None] = []
+    for row in range(len(column)):
+        less = column.copy()
+        less[row] = np.nan
+        without.append(drawn(less) if seen[row] else None)
+    return LeftOut(whole=whole, without=tuple(without))
+
+
+def numbers_without_each(left_out: LeftOut, rho: FloatArray, limit: float, level: float) -> FloatArray:
+    """Return what the stated numbers become without each score: plus the change that the few draws show.
+
+    Parameters
+    ----------
+    left_out : LeftOut
+    rho : array, shape (n_draws,)
+        All draws of the posterior that is stated.
+    limit : float
+        Of the region of practical equivalence.
+    level : float
+        Coverage of the equal-tailed interval.
 
     Returns
     -------
-    whole : array, shape (S,)
-    without : array, shape (n, S)
-        NaN where the model has no score, or where too few are left.
+    array, shape (n, 6)
+        `safetystats.inference.control_variate.NUMBERS`; NaN where there is no posterior.
     """
-    some = theta[thinned(len(theta), INFLUENCE_DRAWS)]
-    plan = CutPlan(candidates=CANDIDATES * INFLUENCE_EACH, icc_cells=spec.cut.icc_cells)
-
-    def drawn(scores: FloatArray) -> FloatArray:
-        rng = np.random.default_rng(seed_for(seed, *labels))
-        (found,) = cut_posterior(
-            scores[:, None], some, families, spec.priors, plan, [rng], families_matter=spec.families,
-            each=INFLUENCE_EACH,
-        )  # fmt: skip
-        return np.full(len(some) * INFLUENCE_EACH, np.nan) if found is None else found.rho
-
-    seen = np.isfinite(column)
-    if seen.sum() < MIN_MODELS:
-        raise ValueError(f"needs at least {MIN_MODELS} scores")
-    whole = drawn(column)
-    without = np.full((len(column), len(whole)), np.nan)
-    for row in np.flatnonzero(seen):
-        less = column.copy()
-        less[row] = np.nan
-        without[row] = drawn(less)
-    return whole, without
+    nothing = np.full(6, np.nan)
+    rows = [nothing if each is None else numbers_of(each.rho, limit, level) for each in left_out.without]
+    whole = numbers_of(left_out.whole.rho, limit, level)
+    return moved_numbers(numbers_of(rho, limit, level), whole, np.array(rows), len(left_out.whole.rho))

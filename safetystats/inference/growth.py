@@ -20,7 +20,8 @@ shrink them.
 
 Because draws of capability are made without the safety score, the cut lowers correlations by about R, and it has done
 so to the rho at hand. New scores are drawn with rho / R, so that the second lowering meets the first and the mean of
-rho over futures stays where it is.
+rho over futures stays about where it is: to about 0.01, since the division is a linear approximation, the scores at
+hand are kept, and the posteriors of futures rest on few draws.
 """
 
 from __future__ import annotations

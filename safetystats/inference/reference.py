@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from safetystats.errors import DataError, Fault
 from safetystats.shelf import sha256_bytes
+from safetystats.spec_questions import RelationRules
 from safetystats.specs import FactorSpec, Rope, parse_spec
 
 FORMAT = 1
@@ -88,6 +89,8 @@ class Reference:
         Libraries that the fit was made with, and safetystats.
     source : str
         Where the draws come from: a shipped file, or the folder of a run.
+    rules : RelationRules
+        Which reliability a verdict "distinct" needs: those of the run; the general ones for a shipped file.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Reference:
     table_fingerprint: str
     versions: Mapping[str, str]
     source: str
+    rules: RelationRules = field(default_factory=RelationRules)
 
     @property
     def known(self) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,9 @@
 
 Draws of different benchmarks that stand in one row share their draw of capability (`safetystats.inference.cut`). Given
 capability, what is left of the benchmarks is taken as independent: a rank, or a comparison of two benchmarks, carries
-the uncertainty of capability that they have in common, and not what their residuals may have in common.
+the uncertainty of capability that they have in common, and not what their residuals may have in common. Where several
+are near copies, the others meet as many rivals as there are copies, although in truth these pass them together or not
+at all: P(first) can be far off, for all of them.
 """
 
 from __future__ import annotations

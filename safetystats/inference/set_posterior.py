@@ -6,13 +6,16 @@ of capability. So this answers what the verdict would be if these models had not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.control_variate import CANDIDATES as CANDIDATES
+from safetystats.inference.control_variate import CAPABILITY_DRAWS as CAPABILITY_DRAWS
+from safetystats.inference.control_variate import EACH as EACH
+from safetystats.inference.control_variate import NUMBERS, moved_numbers, numbers_of
 from safetystats.inference.cut import cut_posterior
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.problems import family_codes, noise_of
@@ -20,17 +23,8 @@ from safetystats.inference.set_kernel import SetPosteriors, set_posteriors
 from safetystats.inference.streams import seed_for
 from safetystats.specs import CutPlan
 
-CAPABILITY_DRAWS = 150
-"""Draws of capability with which a set's posterior is drawn."""
-EACH = 16
-"""Draws of the parameters for each of them, from as many candidates as follow."""
-CANDIDATES = 64
 RANKING_DRAWS = 30
 """Draws of capability over which the approximation averages that ranks all sets."""
-
-NUMBERS = ("mean", "lower", "upper", "p_entangled", "p_inverse", "p_distinct")
-"""What is kept of a posterior: correlations first, then probabilities."""
-N_CORRELATIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,7 +113,7 @@ def posteriors_with(benchmark: Benchmark, kept: FloatArray, limit: float, level:
     numbers = np.full((len(found), 6), np.nan)
     for row, draws in enumerate(found):
         if draws is not None:
-            numbers[row] = _numbers(draws.rho, limit, level)
+            numbers[row] = numbers_of(draws.rho, limit, level)
     return _set_draws(np.isfinite(scores).sum(axis=0), numbers)
 
 
@@ -134,32 +128,13 @@ def posteriors_without(
     """
     drawn = posteriors_with(benchmark, np.vstack([np.ones(kept.shape[1]), kept]), limit, level, theta)
     numbers = np.stack([getattr(drawn, name) for name in NUMBERS], axis=1)
-    stated, share = _numbers(benchmark.rho, limit, level), 0.5 / (len(theta) * EACH)
-    correlation = np.arange(len(NUMBERS)) < N_CORRELATIONS
-    moved = np.where(
-        correlation,
-        np.tanh(_change(np.arctanh, numbers, stated, -1 + share, 1 - share)),
-        special.ndtr(_change(special.ndtri, numbers, stated, share, 1 - share)),
-    )
+    stated = numbers_of(benchmark.rho, limit, level)
+    moved = moved_numbers(stated, numbers[0], numbers[1:], len(theta) * EACH)
     return _set_draws(drawn.n_models[1:], moved)
-
-
-def _change(
-    scale: Callable[[FloatArray], FloatArray], numbers: FloatArray, stated: FloatArray, low: float, high: float
-) -> FloatArray:
-    """Return the stated numbers plus the change of each row from the first, on a scale without ends."""
-    rows, own = scale(np.clip(numbers, low, high)), scale(np.clip(stated, low, high))
-    return np.asarray(own + rows[1:] - rows[0])
 
 
 def _set_draws(n_models: IntArray, numbers: FloatArray) -> SetDraws:
     return SetDraws(n_models=n_models, **dict(zip(NUMBERS, numbers.T, strict=True)))
-
-
-def _numbers(rho: FloatArray, limit: float, level: float) -> FloatArray:
-    """Return the `NUMBERS` of draws of rho, shape (6,)."""
-    chances = ((rho > limit).mean(), (rho < -limit).mean(), (np.abs(rho) < limit).mean())
-    return np.array([rho.mean(), *np.quantile(rho, ((1 - level) / 2, (1 + level) / 2)), *chances])
 
 
 def same_models(benchmarks: Sequence[Benchmark]) -> list[tuple[IntArray, list[Benchmark]]]:

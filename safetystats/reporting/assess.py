@@ -15,6 +15,7 @@ from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, one_li
 from safetystats.reporting.writers import to_github
 from safetystats.shelf import write_atomic
 from safetystats.summaries import numbers
+from safetystats.summaries.assess_content import GATE
 from safetystats.tables.matching import match_words
 
 FORMATS = ("html", "md", "json", "svg")
@@ -120,7 +121,8 @@ def _context(content: Mapping[str, Any]) -> dict[str, object]:
 
     return {
         "num": quoter.num, "pct": quoter.pct, "count": quoter.count, "est": quoter.est, "number": quoter.number,
-        "text": quoter.text, "escape": escape, "minus": numbers.MINUS, "slope": slope,
+        "text": quoter.text, "escape": escape, "gate": GATE,
+        "escape_long": lambda text: escape(text, ANY_LENGTH), "minus": numbers.MINUS, "slope": slope,
         "is_probability": is_probability,
         "probability": lambda key: numbers.probability_text(float(quoter.number(key))),
         "known": lambda key: quoter.number(key) == quoter.number(key),
@@ -228,7 +230,9 @@ def summary_text(content: Mapping[str, Any]) -> list[str]:
             f"{numbers.count_text(own['n_models'], 'model')} of "
             f"{numbers.count_text(own['n_families'], 'family', 'families')}."
         )
-        if not change["settled"]:
+        if own["verdict_why"]:
+            line += f" {own['verdict_why'][:1].upper()}{own['verdict_why'][1:]}."
+        if own["verdict"] == "undetermined":
             needed = change["models_needed"]
             line += (
                 f" About {numbers.count_text(needed, 'model')} would settle it, if the estimate stayed."

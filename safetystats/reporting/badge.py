@@ -53,7 +53,7 @@ def draw_badge(name: str, classes: Mapping[str, Mapping[str, Any]]) -> str:
     name : str
         Human name of the benchmark; only in the title.
     classes : mapping
-        The part `classes` of a card.
+        The part `classes` of a card; `verdict_why`, where it is given, goes into the title.
     """
     fields = [("capability correlation", _LABEL)]
     for label, own in classes.items():
@@ -74,7 +74,8 @@ def draw_badge(name: str, classes: Mapping[str, Mapping[str, Any]]) -> str:
             f"{html.escape(text)}</text>"
         )
         left += width
-    title = html.escape(f"{one_line(name)}. " + "; ".join(text for text, _ in fields))
+    whys = [f"{one_line(label)}: {own['verdict_why']}" for label, own in classes.items() if own.get("verdict_why")]
+    title = html.escape(f"{one_line(name)}. " + "; ".join(text for text, _ in fields) + "".join(f". {w}" for w in whys))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left:.1f} {_HEIGHT}" width="{left:.1f}" '
         f'height="{_HEIGHT}" role="img" '

@@ -168,7 +168,9 @@ def badge_alt(card: Card) -> str:
             told.append(f"{shown}: no posterior")
         else:
             cut = own["cut"]
-            told.append(f"{shown}: {numbers.estimate_text(cut['mean'], cut['lower'], cut['upper'])} {own['verdict']}")
+            why = f" ({own['verdict_why']})" if own.get("verdict_why") else ""
+            shown += f": {numbers.estimate_text(cut['mean'], cut['lower'], cut['upper'])} {own['verdict']}{why}"
+            told.append(shown)
     return "capability correlation, " + "; ".join(told)
 
 

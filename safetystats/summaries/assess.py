@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ import numpy as np
 import pandas as pd
 
 from safetystats.errors import DataError, Fault
-from safetystats.inference.assessment import assess_column, rho_without_each
+from safetystats.inference.assessment import assess_column
 from safetystats.inference.cut import MIN_MODELS, fixed_set_correlation
 from safetystats.inference.reference import Reference, ReferenceClass
 from safetystats.specs import Rope
-from safetystats.summaries.assess_content import assessment_content
+from safetystats.summaries.assess_content import GATE, assessment_content
+from safetystats.summaries.assess_influence import INFLUENCE_COLUMNS as INFLUENCE_COLUMNS
+from safetystats.summaries.assess_influence import influence_rows
 from safetystats.summaries.decision_rule import Verdict, verdict_of, verdict_shares
 from safetystats.summaries.estimands import COLUMNS as ESTIMAND_COLUMNS
-from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
+from safetystats.summaries.estimands import MOST_UNDEFINED, BenchmarkDraws, estimand_rows, summarise
 from safetystats.summaries.references import find_reference
 from safetystats.tables.matching import ModelMatch, check_matches, match_models
 from safetystats.tables.noise import sampling_variance
@@ -36,13 +39,10 @@ from safetystats.tables.table import FloatArray, ScoreTable
 MATCHING_COLUMNS: tuple[str, ...] = ("given", "model", "model_class", "how", "through", "others", "score")
 CORRELATION_COLUMNS: tuple[str, ...] = (
     "model_class", "benchmark", "n_models", "n_families", "n_reference", "capability_spread", "mean", "sd", "lower",
-    "upper", "level", "icc", "p_entangled", "p_distinct", "p_inverse", "verdict", "slope", "slope_lower", "slope_upper",
-    "spearman", "spearman_lower", "spearman_upper", "n_spearman", "why",
+    "upper", "level", "icc", "p_entangled", "p_distinct", "p_inverse", "verdict", "verdict_why", "slope", "slope_lower",
+    "slope_upper", "spearman", "spearman_lower", "spearman_upper", "n_spearman", "why",
 )  # fmt: skip
-INFLUENCE_COLUMNS: tuple[str, ...] = (
-    "model_class", "model", "family", "score", "capability", "mean", "mean_without", "change", "verdict",
-    "verdict_without",
-)  # fmt: skip
+NOISE_UNKNOWN = "the sampling error of the scores is unknown, so that noise cannot be told from distinctness"
 type Scores = str | Path | Mapping[str, float] | pd.Series | pd.DataFrame | OwnScores
 
 
@@ -80,7 +80,8 @@ class Assessment:
     matching : DataFrame
         Columns `MATCHING_COLUMNS`, one row per score.
     correlations : DataFrame
-        Columns `CORRELATION_COLUMNS`, one row per class of the reference; `why` says why a class has no posterior.
+        Columns `CORRELATION_COLUMNS`, one row per class of the reference; `why` says why a class has no posterior,
+        `verdict_why` why a verdict is withheld, or that noise cannot be told from distinctness.
     estimands : DataFrame
         Columns of `safetystats.summaries.estimands.estimand_rows`.
     influence : DataFrame
@@ -99,6 +100,11 @@ class Assessment:
     def says_something(self) -> bool:
         """True if at least one class has a posterior."""
         return bool((self.correlations["why"] == "").any())
+
+    @property
+    def gate_failed(self) -> bool:
+        """True if a verdict is withheld because a check of the capability fit failed."""
+        return bool((self.correlations["verdict_why"] == GATE).any())
 
 
 def match_scores(scores: Scores, against: str | Path | Reference) -> Matched:
@@ -278,6 +284,7 @@ def _of_class(
         "n_families": len(np.unique(families[seen])),
         "n_reference": len(own.models),
         "level": level,
+        "verdict_why": "",
         "why": "",
     }
     if seen.sum() < MIN_MODELS:
@@ -306,7 +313,26 @@ def _of_class(
     of_rho = summarise(drawn.rho, None, level)
     of_slope = summarise(drawn.rho * drawn.total_sd * spread, None, level)
     shares = verdict_shares(drawn.rho, rope)
-    verdict: Verdict = "withheld" if own.failed else verdict_of(*shares, rope.probability)
+
+    @cache
+    def noise_row() -> dict[str, object]:
+        # Imported only where it decides something: it loads what fits are stored with, and takes its time.
+        from safetystats.summaries.noise_or_distinct import judged
+
+        return judged(
+            drawn.rho, drawn.total_sd, float(noise[seen].mean()), rope, reference.rules, level, error_free=modelled
+        )
+
+    def doubtful() -> bool:
+        return bool(known) and not _trusted(noise_row(), reference)
+
+    verdict: Verdict = verdict_of(*shares, rope.probability)
+    why = ""
+    if own.failed:
+        verdict, why = "withheld", GATE
+    elif verdict == "distinct":
+        why = str(noise_row()["why"]) if known else NOISE_UNKNOWN
+        verdict = "withheld" if known and why else verdict
     means = own.theta.mean(axis=0)
     facts |= {
         **of_rho._asdict(),
@@ -314,31 +340,26 @@ def _of_class(
         "icc": float(drawn.icc.mean()),
         **dict(zip(("p_entangled", "p_inverse", "p_distinct"), shares, strict=True)),
         "verdict": verdict,
+        "verdict_why": why,
         "slope": of_slope.mean,
         "slope_lower": of_slope.lower,
         "slope_upper": of_slope.upper,
         **_spearman(own.score_2024, prepared.scores[name].reindex(index).to_numpy(dtype=np.float64), level),
     }
-    whole, without = rho_without_each(column, own.theta, families, spec, seed, "assess, one model less", label)
-    base = verdict_of(*verdict_shares(whole, rope), rope.probability)
-    rows = [
-        {
-            "model_class": label,
-            "model": own.models[place],
-            "family": own.families[place],
-            "score": float(native.scores.loc[own.models[place], name]),
-            "capability": float(means[place]),
-            "mean": float(whole.mean()),
-            "mean_without": float(without[place].mean()),
-            "change": float(without[place].mean() - whole.mean()),
-            "verdict": base,
-            "verdict_without": verdict_of(*verdict_shares(without[place], rope), rope.probability)
-            if np.isfinite(without[place]).all()
-            else "",
-        }
-        for place in np.flatnonzero(seen)
-    ]
-    return facts, estimands, pd.DataFrame(rows, columns=list(INFLUENCE_COLUMNS))
+    influence = influence_rows(
+        column, native.scores[name].reindex(index).to_numpy(dtype=np.float64), own, reference, drawn.rho, verdict, rope,
+        level, doubtful, model_class=label,
+    )  # fmt: skip
+    return facts, estimands, influence
+
+
+def _trusted(noise: Mapping[str, object], reference: Reference) -> bool:
+    """Return whether a verdict "distinct" of these scores may stand: see `noise_or_distinct`."""
+    reliable, undefined = noise["reliability"], noise["p_all_error"]
+    assert isinstance(reliable, float)
+    assert isinstance(undefined, float)
+    enough = reliable >= reference.rules.least_reliability and undefined <= MOST_UNDEFINED
+    return enough and noise["verdict_after"] != "withheld"
 
 
 def _spearman(score: FloatArray, column: FloatArray, level: float) -> dict[str, object]:

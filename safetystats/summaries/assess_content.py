@@ -16,6 +16,8 @@ from safetystats.tables.own import OwnBenchmark, OwnScores
 SCHEMA = "safetystats/assessment"
 SCHEMA_VERSION = 1
 """Raised whenever a key is renamed, removed or changes its meaning; new keys alone do not raise it."""
+GATE = "a check of the capability fit failed"
+"""Why a verdict is withheld that is not withheld for noise."""
 NARROW = 0.7
 """Spread of capability among the models with a score, relative to the class, below which the text warns."""
 _CUT = (
@@ -55,8 +57,8 @@ def assessment_content(
     -------
     dict
         `schema`, `schema_version`, `benchmark`, `reference`, `level`, `decision`, `scores`, `matching`, `classes` (by
-        class: `absent`, `n_models`, `verdict`, `cut`, `spearman`, `estimands`, `influence`, `change`). Numbers that do
-        not exist are None.
+        class: `absent`, `n_models`, `verdict`, `verdict_why`, `cut`, `spearman`, `estimands`, `influence`, `change`).
+        Numbers that do not exist are None; `change/models_needed` is one of an undetermined verdict only.
     """
     unmatched = matching[matching["model"] == ""]
     return {
@@ -82,7 +84,12 @@ def assessment_content(
             "safetystats": __version__,
         },
         "level": level,
-        "decision": {"limit": rope.limit, "probability": rope.probability, "reason": rope.reason},
+        "decision": {
+            "limit": rope.limit,
+            "probability": rope.probability,
+            "reason": rope.reason,
+            "least_reliability": reference.rules.least_reliability,
+        },
         "scores": {
             "given": len(scores.scores),
             "empty": scores.n_empty,
@@ -114,21 +121,29 @@ def _of_class(
         return {"absent": str(row["why"]), **counts}
     cut = {name: _plain(row[name]) for name in _CUT}
     nearest = max(REGIONS, key=lambda region: cut[f"p_{region}"])
-    needed = models_needed(
-        cut["mean"], cut["lower"], cut["upper"], level=level, n=counts["n_models"], limit=rope.limit,
-        probability=rope.probability,
-    )  # fmt: skip
+    verdict = str(row["verdict"])
+    needed = math.inf
+    if verdict == "undetermined":
+        # Where the normal approximation has it settled already, the draws say that it just is not.
+        needed = max(
+            counts["n_models"] + 1.0,
+            models_needed(
+                cut["mean"], cut["lower"], cut["upper"], level=level, n=counts["n_models"], limit=rope.limit,
+                probability=rope.probability,
+            ),
+        )  # fmt: skip
     own = estimands[estimands["model_class"] == label]
     weighed = influence[influence["model_class"] == label]
     largest = weighed.loc[weighed["change"].abs().idxmax()] if weighed["change"].notna().any() else None
-    changing = weighed[(weighed["verdict_without"] != weighed["verdict"]) & (weighed["verdict_without"] != "")]
+    changing = weighed[weighed["flips"].astype(bool)]
     return {
         "absent": "",
         **counts,
         "n_families": int(row["n_families"]),
         "capability_spread": _plain(row["capability_spread"]),
         "narrow": bool(row["capability_spread"] < NARROW),
-        "verdict": str(row["verdict"]),
+        "verdict": verdict,
+        "verdict_why": str(row["verdict_why"]),
         "failed": list(reference.classes[label].failed),
         "cut": cut,
         "spearman": {
@@ -152,7 +167,7 @@ def _of_class(
         "change": {
             "nearest": nearest,
             "nearest_probability": cut[f"p_{nearest}"],
-            "settled": str(row["verdict"]) in REGIONS,
+            "settled": verdict in REGIONS,
             "models_needed": int(needed) if math.isfinite(needed) else None,
         },
     }

@@ -12,6 +12,9 @@ from safetystats.specs import Rope
 FloatArray = npt.NDArray[np.float64]
 
 Verdict = Literal["entangled", "inverse", "distinct", "undetermined", "withheld"]
+NOISE = 0.01
+"""Change of a probability near 0.95 that its Monte Carlo error, about 0.005 with the draws of a set, can make."""
+_REGIONS: tuple[str, ...] = ("entangled", "inverse", "distinct")
 VERDICTS: tuple[Verdict, ...] = ("entangled", "inverse", "distinct", "undetermined", "withheld")
 
 
@@ -29,3 +32,22 @@ def verdict_of(p_entangled: float, p_inverse: float, p_distinct: float, probabil
 def verdict_shares(rho: FloatArray, rope: Rope) -> tuple[float, float, float]:
     """Return the shares of draws above the limit, below minus the limit, and between them."""
     return float((rho > rope.limit).mean()), float((rho < -rope.limit).mean()), float((np.abs(rho) < rope.limit).mean())
+
+
+def verdict_changes(old: str, new: str, whole: tuple[float, float, float], without: tuple[float, float, float]) -> bool:
+    """Return whether a verdict is another one by more than Monte Carlo error.
+
+    What must have moved by more than `NOISE` is the probability of the region of the old verdict, or of the new one
+    where the old one is undetermined. Withheld verdicts do not change, and none does by being withheld.
+
+    Parameters
+    ----------
+    old, new : str
+        Verdicts.
+    whole, without : tuple of float
+        P(entangled), P(inverse) and P(distinct) behind them; no change where they are NaN.
+    """
+    if old == new or "withheld" in (old, new) or not np.isfinite(without).all():
+        return False
+    region = _REGIONS.index(new if old == "undetermined" else old)
+    return abs(without[region] - whole[region]) > NOISE

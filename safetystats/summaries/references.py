@@ -170,6 +170,7 @@ def run_reference(folder: Path) -> Reference:
         name=name, title=study.title, classes=classes, spec=spec, spec_name=study.factor, seed=study.seed,
         rope=study.rope, level=study.level,
         table_fingerprint=str(record["table"]["fingerprint"]), versions=record["versions"], source=str(folder),
+        rules=study.questions,
     )  # fmt: skip
 
 

@@ -14,13 +14,12 @@ from safetystats.scores.model_sets import Side, side_of
 from safetystats.scores.question import ask
 from safetystats.scores.resampling import Target, point_correlations
 from safetystats.specs import Rope
+from safetystats.summaries.decision_rule import NOISE as NOISE
 from safetystats.summaries.gates import capability_checks, safety_checks, withheld
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of, verdict_shares
 
 REGIONS = ("entangled", "inverse", "distinct")
-NOISE = 0.01
-"""Change of a probability near 0.95 that its Monte Carlo error, about 0.005 with the draws of a set, can make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

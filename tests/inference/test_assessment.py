@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from safetystats.inference.assessment import assess_column, rho_without_each
+from safetystats.inference.assessment import assess_column, numbers_without_each, without_each
+from safetystats.inference.control_variate import NUMBERS, moved_numbers, numbers_of
 from safetystats.inference.cut import MIN_MODELS, cut_posterior
 from safetystats.inference.streams import seed_for
 from safetystats.specs import FactorSpec, read_spec
@@ -74,24 +75,54 @@ def test_too_few_scores_have_no_posterior() -> None:
     column[MIN_MODELS - 1 :] = np.nan
     assert assess_column(column, theta, FAMILIES, spec(), 7, "x") is None
     with pytest.raises(ValueError, match="at least"):
-        rho_without_each(column, theta, FAMILIES, spec(), 7, "x")
+        without_each(column, theta, FAMILIES, spec(), 7, "x")
 
 
 def test_without_a_score_is_without_the_model() -> None:
     column, theta = data(n_draws=250)
     column[4] = np.nan
-    whole, without = rho_without_each(column, theta, FAMILIES, spec(), 7, "x")
-    assert without.shape == (N, len(whole))
-    assert np.isnan(without[4]).all()
+    found = without_each(column, theta, FAMILIES, spec(), 7, "x")
+    assert len(found.without) == N
+    assert found.without[4] is None
     kept = np.delete(np.arange(N), 9)
-    again, _ = rho_without_each(column[kept], theta[:, kept], FAMILIES[kept], spec(), 7, "x")
-    np.testing.assert_array_equal(again, without[9])
+    again = without_each(column[kept], theta[:, kept], FAMILIES[kept], spec(), 7, "x").whole
+    assert found.without[9] is not None
+    np.testing.assert_array_equal(again.rho, found.without[9].rho)
 
 
 def test_an_outlier_weighs_most() -> None:
     column, theta = data(rho=0.8)
     column[5] = -np.sign(theta[0, 5]) * 4
-    whole, without = rho_without_each(column, theta, FAMILIES, spec(), 7, "x")
-    change = without.mean(axis=1) - whole.mean()
+    found = without_each(column, theta, FAMILIES, spec(), 7, "x")
+    numbers = numbers_without_each(found, found.whole.rho, 0.4, 0.95)
+    change = numbers[:, 0] - found.whole.rho.mean()
     assert int(np.argmax(np.abs(change))) == 5
     assert change[5] > 0
+
+
+def test_what_is_compared_is_what_is_stated() -> None:
+    column, theta = data(n_draws=4000)
+    column[4] = np.nan
+    stated = assess_column(column, theta, FAMILIES, spec(), 7, "stated")
+    assert stated is not None
+    found = without_each(column, theta, FAMILIES, spec(), 7, "x")
+    numbers = numbers_without_each(found, stated.draws.rho, 0.4, 0.95)
+    assert numbers.shape == (N, len(NUMBERS))
+    assert np.isnan(numbers[4]).all()
+    whole, own = numbers_of(found.whole.rho, 0.4, 0.95), numbers_of(stated.draws.rho, 0.4, 0.95)
+    assert whole[3] != own[3]  # or nothing would be tested
+    less = found.without[9]
+    assert less is not None
+    moved = stats.norm.cdf(
+        stats.norm.ppf(own[3]) + stats.norm.ppf(numbers_of(less.rho, 0.4, 0.95)[3]) - stats.norm.ppf(whole[3])
+    )
+    assert numbers[9, 3] == pytest.approx(moved)
+
+
+def test_nothing_moved_is_what_is_stated() -> None:
+    rng = np.random.default_rng(2)
+    stated, whole = (numbers_of(rng.uniform(0.2, 0.9, size=size), 0.4, 0.95) for size in (4000, 100))
+    np.testing.assert_allclose(moved_numbers(stated, whole, whole[None], 100)[0][:4], stated[:4], atol=1e-12)
+    # All draws on one side: half a draw from the end, not at it.
+    ends = numbers_of(np.full(100, 0.9), 0.4, 0.95)
+    assert moved_numbers(ends, ends, ends[None], 100)[0, 3] == pytest.approx(1 - 0.5 / 100)

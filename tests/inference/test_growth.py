@@ -93,7 +93,7 @@ def test_capability_of_a_new_model_is_known_as_well_as_that_of_an_old_one() -> N
 
 @pytest.mark.parametrize("error", [0.0, 0.15])
 def test_the_mean_of_the_posterior_stays_where_it_is(error: float) -> None:
-    """Whatever more models show, one expects of them what one knows; also where capability is uncertain."""
+    """Whatever more models show, one expects of them about what one knows; also where capability is uncertain."""
     about = known(error=error)
     found = simulate(about, (40,), 160)
     after = found.mean[:, 0, 0]

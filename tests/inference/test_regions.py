@@ -78,6 +78,26 @@ def test_a_pair_is_compared_draw_by_draw() -> None:
     assert p_greater(shared, shared) == 0.5
 
 
+def test_what_dependent_residuals_would_change() -> None:
+    """The limit that docs/verdicts.md names: draws of different benchmarks are taken as independent given theta."""
+    rng = np.random.default_rng(0)
+    n, k = 20_000, 8
+    other, first = rng.normal(0.5, 0.1, (2, n))
+    copies = posterior_ranks(np.column_stack([other, *(first + rng.normal(0, 0.01, n) for _ in range(k))]), 0.95, 1)
+    drawn = posterior_ranks(np.column_stack([other, rng.normal(0.5, 0.1, (n, k))]), 0.95, 1)
+    error = 4 * np.sqrt(0.25 / n)  # four Monte Carlo errors of a share
+    assert drawn.first[0] == pytest.approx(1 / (k + 1), abs=error)
+    assert copies.first[0] > 0.4  # about 1/2 less the chance that a little noise puts a copy ahead of a near tie
+    # A benchmark that lies above: its rank as drawn is narrower than with copies that pass it together.
+    above = other + 0.1
+    narrow = posterior_ranks(np.column_stack([above, rng.normal(0.5, 0.1, (n, k))]), 0.8, 1)
+    wide = posterior_ranks(np.column_stack([above, *(first + rng.normal(0, 0.01, n) for _ in range(k))]), 0.8, 1)
+    assert wide.upper[0] - wide.lower[0] > narrow.upper[0] - narrow.lower[0]
+    # Opposed residuals: the difference of the two varies more than that of independent draws.
+    opposed = 1.0 - first
+    assert np.std(first - opposed) > 1.3 * np.std(first - other)
+
+
 def test_quadrants_by_counting() -> None:
     rho = np.array([[0.5, 0.5], [0.5, -0.6], [0.1, 0.1], [-0.7, 0.2]])
     slope = np.array([[2.0, 2.0], [0.5, 0.5], [3.0, 3.0], [-2.0, 0.1]])

@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from safetystats.reporting.assess import assessment_markdown, paragraph_text, summary_text, write_assessment
 from safetystats.reporting.badge import draw_badge
 from safetystats.reporting.writers import to_html
-from safetystats.summaries.assess import assess
+from safetystats.summaries.assess import NOISE_UNKNOWN, assess
+from safetystats.summaries.assess_content import GATE
 from safetystats.summaries.numbers import estimate_text
 from safetystats.tables.load import load_table
 
@@ -84,9 +86,37 @@ def test_the_slope_says_what_was_done_to_the_score(content: dict[str, Any], dire
 
 def test_what_is_withheld_is_said(content: dict[str, Any]) -> None:
     changed = copy.deepcopy(content)
-    changed["classes"]["base"] |= {"verdict": "withheld", "failed": ["r_hat"]}
-    assert "the verdict is withheld" in paragraph_text(changed)
-    assert "A check of the capability fit failed." in assessment_markdown(changed)
+    for why in (GATE, "reliability 0.22 is below the 0.50 that the study asks for"):
+        changed["classes"]["base"] |= {"verdict": "withheld", "verdict_why": why}
+        changed["classes"]["base"]["change"] |= {"settled": False, "models_needed": None}
+        assert f"the verdict is withheld ({why})" in paragraph_text(changed)
+        page = to_html(assessment_markdown(changed).replace("![", "["), title="t", resources=Path("."))
+        assert page.count(f"The verdict is withheld: {why}.") == 1
+        assert page.count(f"The verdict is withheld:</em> {why}.") == 1
+        assert ("It would be" in page) is (why != GATE)
+        assert why in draw_badge("x", changed["classes"])
+        assert why[1:] in summary_text(changed)[0]
+        assert "settle it" not in summary_text(changed)[0]
+
+
+def test_what_was_not_checked_for_noise_is_said(content: dict[str, Any]) -> None:
+    changed = copy.deepcopy(content)
+    changed["classes"]["base"] |= {"verdict": "distinct", "verdict_why": NOISE_UNKNOWN}
+    changed["classes"]["base"]["change"] |= {"settled": True, "models_needed": None}
+    assert f"distinct; {NOISE_UNKNOWN}" in paragraph_text(changed)
+    assert NOISE_UNKNOWN in assessment_markdown(changed)
+    assert NOISE_UNKNOWN[1:] in summary_text(changed)[0]
+    assert NOISE_UNKNOWN not in paragraph_text(content)
+
+
+def test_what_one_model_less_changes_is_counted_once(content: dict[str, Any]) -> None:
+    changed = copy.deepcopy(content)
+    own = changed["classes"]["base"]
+    own["influence"] |= {"n_changing": 0, "changing": []}
+    assert "No one score less changes the verdict" in assessment_markdown(changed)
+    assert "leaving out one model" not in paragraph_text({**changed, "classes": {"base": own}})
+    own["influence"] |= {"n_changing": 2, "changing": own["influence"]["changing"][:1] or ["some/model"]}
+    assert f"changes the verdict in 2 cases of {own['n_models']}" in paragraph_text(changed)
 
 
 def test_all_files_are_written_and_hold_together(content: dict[str, Any], tmp_path: Path) -> None:
@@ -111,3 +141,11 @@ def test_any_name_is_shown_as_it_is(content: dict[str, Any]) -> None:
     page = to_html(assessment_markdown(changed).replace("![", "["), title="t", resources=Path("."))
     assert "<script>alert" not in page
     assert "{{ x }}" in paragraph_text(changed)
+
+
+def test_the_page_states_what_was_measured() -> None:
+    root = Path(__file__).resolve().parents[2]
+    frame = pd.read_csv(root / "benchmarks" / "assess.csv")
+    other = int((frame["run_verdict"] != frame["assessed_verdict"]).sum())
+    words = {0: "none", 1: "one", 2: "two", 3: "three"}
+    assert f"{words[other]} of {len(frame)} verdicts" in (root / "docs" / "assess.md").read_text(encoding="utf-8")

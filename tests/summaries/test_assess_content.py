@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from hypothesis import strategies as st
 
 from safetystats.errors import DataError, StudyError
 from safetystats.inference.reference import Reference
+from safetystats.spec_questions import RelationRules
 from safetystats.summaries.assess import (
     CORRELATION_COLUMNS,
     INFLUENCE_COLUMNS,
+    NOISE_UNKNOWN,
     Assessment,
     assess,
     match_scores,
     matching_table,
 )
 from safetystats.summaries.cards import models_needed
+from safetystats.summaries.decision_rule import NOISE
 from safetystats.summaries.references import find_reference
 from safetystats.tables.load import load_table
 
@@ -156,7 +160,9 @@ def test_items_give_reliability_and_leave_the_correlation(
 
 def test_the_decision_rule_can_be_set(found: Assessment, reference: Reference, scores: pd.Series) -> None:
     lower = assess(scores, reference, "higher_is_safer", name=COLUMN, limit=0.05, probability=0.9)
-    assert lower.content["decision"] == {"limit": 0.05, "probability": 0.9, "reason": "chosen for this assessment"}
+    assert lower.content["decision"] == {
+        "limit": 0.05, "probability": 0.9, "reason": "chosen for this assessment", "least_reliability": 0.5,
+    }  # fmt: skip
     assert (lower.correlations["p_entangled"] >= found.correlations["p_entangled"]).all()
     assert lower.correlations["verdict"][0] == "entangled"
     with pytest.raises(StudyError, match="limit"):
@@ -165,6 +171,7 @@ def test_the_decision_rule_can_be_set(found: Assessment, reference: Reference, s
 
 def test_what_would_settle_it_is_the_card_s(found: Assessment) -> None:
     for own, row in zip(found.content["classes"].values(), found.correlations.to_dict("records"), strict=True):
+        assert own["verdict"] == "undetermined"
         needed = models_needed(
             row["mean"], row["lower"], row["upper"], level=0.95, n=row["n_models"], limit=0.4, probability=0.95
         )
@@ -172,11 +179,83 @@ def test_what_would_settle_it_is_the_card_s(found: Assessment) -> None:
         assert own["change"]["nearest_probability"] == max(row[f"p_{r}"] for r in ("entangled", "inverse", "distinct"))
 
 
+def test_a_verdict_by_a_hair_is_compared_with_itself(
+    found: Assessment, reference: Reference, scores: pd.Series
+) -> None:
+    stated = float(found.correlations["p_entangled"][0])
+    by_a_hair, missed = (
+        assess(scores, reference, "higher_is_safer", name=COLUMN, probability=stated + step) for step in (-1e-4, 1e-4)
+    )
+    for each, verdict in ((by_a_hair, "entangled"), (missed, "undetermined")):
+        assert each.correlations["verdict"][0] == verdict
+        own = each.influence[each.influence["model_class"] == "base"]
+        assert (own["verdict"] == verdict).all()
+        np.testing.assert_allclose(own["p_verdict"], stated)
+        np.testing.assert_allclose(own["mean"], each.correlations["mean"][0])
+        moved = (own["p_without"] - own["p_verdict"]).abs() > NOISE
+        other = own["verdict_without"] != verdict
+        pd.testing.assert_series_equal(own["flips"], other & moved, check_names=False)
+        assert (other & ~moved).any()  # or the rule would not be tested
+        assert each.content["classes"]["base"]["influence"]["n_changing"] == own["flips"].sum()
+    n = by_a_hair.content["classes"]["base"]["n_models"]
+    assert by_a_hair.content["classes"]["base"]["change"]["models_needed"] is None
+    assert missed.content["classes"]["base"]["change"]["models_needed"] > n
+
+
+def coins(reference: Reference, n_items: int, seed: int = 0) -> dict[str, float]:
+    """Return the share of heads of every base model, which has nothing to do with capability."""
+    rng = np.random.default_rng(seed)
+    return {model: rng.binomial(n_items, 0.5) / n_items for model in reference.classes["base"].models}
+
+
+def test_coin_flips_are_not_called_distinct(reference: Reference) -> None:
+    flips = coins(reference, 30)
+    assert assess(flips, reference, "higher_is_safer").correlations["p_distinct"][0] > 0.95  # or nothing is tested
+    found = assess(flips, reference, "higher_is_safer", items=30)
+    row = found.correlations.iloc[0]
+    assert row["verdict"] == "withheld"
+    assert row["verdict_why"].startswith("reliability 0.")
+    assert not found.gate_failed
+    assert set(found.influence["verdict_without"]) == {"withheld"}
+    assert not found.influence["flips"].any()
+    own = found.content["classes"]["base"]
+    assert (own["verdict"], own["verdict_why"]) == ("withheld", row["verdict_why"])
+    assert own["change"]["models_needed"] is None
+    assert not own["change"]["settled"]
+
+
+def test_what_a_run_withholds_is_withheld(reference: Reference) -> None:
+    flips = coins(reference, 30)
+    found = assess(flips, reference, "higher_is_safer", items=30)
+    needed = RelationRules(least_reliability=1e-3)
+    lenient = assess(flips, replace(reference, rules=needed), "higher_is_safer", items=30)
+    assert lenient.correlations["verdict_why"][0] != found.correlations["verdict_why"][0]
+    assert lenient.content["decision"]["least_reliability"] == needed.least_reliability
+
+
+def test_noise_that_is_not_of_the_items_is_distinct(reference: Reference) -> None:
+    rng = np.random.default_rng(0)
+    own = {model: float(share) for model, share in coins(reference, 30).items()}
+    spread = {
+        model: float(np.clip(3 * (share - 0.5) + 0.5 + rng.normal(0, 0.01), 0, 1)) for model, share in own.items()
+    }
+    found = assess(spread, reference, "higher_is_safer", items=10_000)
+    assert found.correlations["verdict"][0] == "distinct"
+    assert found.correlations["verdict_why"][0] == ""
+
+
+def test_where_items_are_unknown_it_is_said(found: Assessment, reference: Reference) -> None:
+    unknown = assess(coins(reference, 30), reference, "higher_is_safer").correlations
+    assert unknown["verdict"][0] == "distinct"
+    assert unknown["verdict_why"][0] == NOISE_UNKNOWN
+    assert set(found.correlations["verdict_why"]) == {""}  # undetermined, whether or not items are known
+
+
 def test_influence_is_that_of_leaving_a_model_out(found: Assessment, reference: Reference, scores: pd.Series) -> None:
     chat = found.influence[found.influence["model_class"] == "chat"]
     weighty = chat.loc[chat["change"].abs().idxmax()]
     without = assess(scores.drop(weighty["model"]), reference, "higher_is_safer", name=COLUMN, items=ITEMS)
-    # 1000 draws there, 4000 here; the scores are z-scored anew here, which moves the priors a little.
+    # The change from 2400 draws there, 4000 here; the scores are z-scored anew here, which moves the priors a little.
     assert weighty["mean_without"] == pytest.approx(rho(without)[1], abs=0.03)
     assert abs(weighty["change"]) > 0.1
 
@@ -225,8 +304,12 @@ def test_a_finished_run_serves_as_well(tmp_path: Path, reference: Reference, sco
     assert found.content["reference"]["table"] == "helm-classic"
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     record["gates"]["checks"] = [{"fit": "capability/base", "check": "r_hat", "outcome": "fail"}]
+    record["spec"]["questions"]["least_reliability"] = 0.7
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    assert assess(scores, folder, "higher_is_safer").correlations["verdict"].tolist()[0] == "withheld"
+    held = assess(scores, folder, "higher_is_safer")
+    assert held.correlations["verdict"].tolist()[0] == "withheld"
+    assert held.gate_failed
+    assert held.content["decision"]["least_reliability"] == 0.7
 
 
 def test_a_changed_file_of_a_run_is_refused(tmp_path: Path, reference: Reference, scores: pd.Series) -> None:
