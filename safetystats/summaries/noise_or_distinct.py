@@ -202,6 +202,12 @@ def withhold_distinct(frame: pd.DataFrame, noise: pd.DataFrame, name: str = "ben
     return frame.assign(verdict=frame["verdict"].where(~(own & (frame["verdict"] == "distinct")), "withheld"))
 
 
+def withheld_for_noise(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables `VERDICT_TABLES` of a study with "distinct" withheld where noise may be behind it."""
+    noise = tables["noise_or_distinct"]
+    return {name: withhold_distinct(tables[name], noise, column) for name, column in VERDICT_TABLES.items()}
+
+
 def _drawn(fit: SafetyFit, name: str) -> tuple[FloatArray, FloatArray]:
     """Return the cut draws of rho and total_sd of a benchmark, each of shape (T,)."""
     cut = fit.draws["cut"].to_dataset().sel(benchmark=name)
