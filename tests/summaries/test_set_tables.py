@@ -231,18 +231,16 @@ def test_no_smaller_set_changes_the_verdict(sets: ClassSets, searched: tuple[pd.
     assert checked >= len(SAFETY)
 
 
-def test_no_set_reaches_a_distinct_that_noise_withholds(
-    sets: ClassSets, searched: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a wider limit the third benchmark is undetermined, and distinct without some models."""
+def test_no_set_reaches_a_distinct_that_noise_withholds(sets: ClassSets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a wider limit the first benchmark is undetermined, and distinct without one of the planted models."""
     monkeypatch.setattr(set_search, "largest_exact", lambda n: 2)
     monkeypatch.setattr(set_search, "largest_greedy", lambda n: 2)
-    few = replace(sets, benchmarks={"safety_3": sets.benchmarks["safety_3"]})
-    rho = np.sort(np.abs(few.benchmarks["safety_3"].rho))
+    few = replace(sets, benchmarks={"safety_1": sets.benchmarks["safety_1"]})
+    rho = np.sort(np.abs(few.benchmarks["safety_1"].rho))
     wide = replace(few, rope=Rope(limit=float(rho[int(0.93 * len(rho))])))
     plain = verdict_sets(wide, set_influence(wide)[1])[0][0]
     assert (plain["stated"], plain["reached"]) == ("undetermined", "distinct")
-    noisy = replace(wide, noisy=frozenset({"safety_3"}))
+    noisy = replace(wide, noisy=frozenset({"safety_1"}))
     frame, singles = set_influence(noisy)
     held = verdict_sets(noisy, singles)[0][0]
     assert held["stated"] == "undetermined"
