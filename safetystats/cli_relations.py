@@ -66,6 +66,12 @@ def curve(
                 for verdict in ("entangled", "distinct", "inverse", "undetermined")
                 if row[f"share_{verdict}"] > 0
             )
+            whole = ", ".join(
+                f"{percent_text(row[f'whole_{verdict}'])} {verdict}"
+                for verdict in ("entangled", "distinct", "inverse", "undetermined")
+                if row.get(f"whole_{verdict}", 0) > 0
+            )
+            parts += f" (without those within families: {whole})" if whole else ""
             typer.echo(
                 f"{row['benchmark']} ({row['model_class']}): {row['n_specifications']} specifications, "
                 f"{number_text(row['lowest'])} to {number_text(row['highest'])} (median {number_text(row['median'])}); "

@@ -223,7 +223,7 @@ def draw_specification_curves(
         caption = (
             f"Specification curves of the {count_text(len(names), 'benchmark')} whose verdict depends most on how the "
             "correlation is computed: estimates of all specifications in increasing order, in per cent of the "
-            "specifications, with their intervals; the band is the region of practical equivalence."
+            "specifications, each shown once, with their intervals; the band is the region of practical equivalence."
         )
         alt = f"{count_text(len(names), 'panel')} of sorted estimates. " + " ".join(
             f"{safe_text(labels.get(str(r['benchmark']), str(r['benchmark'])))}, {safe_text(str(r['model_class']))}: "

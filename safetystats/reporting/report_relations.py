@@ -125,7 +125,10 @@ def shares_table(analysis: Analysis, names: Names) -> str:
         [
             escape(names[str(r["benchmark"])]), escape(str(r["model_class"])),
             escape(str(cut.get((r["model_class"], r["benchmark"]), ABSENT))), number_text(r["n_specifications"], 0),
-            *(percent_text(r[f"share_{verdict}"]) for verdict in ("entangled", "distinct", "inverse", "undetermined")),
+            *(
+                f"{percent_text(r[f'share_{verdict}'])} ({percent_text(r[f'whole_{verdict}'])})"
+                for verdict in ("entangled", "distinct", "inverse", "undetermined")
+            ),
             number_text(r["lowest"]), number_text(r["median"]), number_text(r["highest"]),
             CHOICE_NAMES.get(str(r["decisive"]), ABSENT),
             percent_text(r[f"by_{r['decisive']}"]) if r["decisive"] else ABSENT,
@@ -137,7 +140,8 @@ def shares_table(analysis: Analysis, names: Names) -> str:
         "Median", "Highest", "Decided most by", "Share",
     ]  # fmt: skip
     caption = (
-        "Verdict of the study (cut posterior), and share of the specifications with each verdict; lowest, median and "
+        "Verdict of the study (cut posterior), and weighted share of the listed specifications with each verdict, "
+        "before noise is looked at (in brackets without those within families); lowest, median and "
         "highest estimate; the choice between whose options most of the variance of the closed-form estimates lies, "
         f"and its share.{_cut(frame, 'specification_shares')}"
     )

@@ -16,6 +16,7 @@ from safetystats.scores.n_factors import count_factors
 from safetystats.summaries import priors, scrutiny
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.estimands import MOST_UNDEFINED
+from safetystats.summaries.noise_or_distinct import withhold_distinct
 from safetystats.summaries.posterior import verdict_of
 
 LOO_DIFFERENCE = 4
@@ -75,13 +76,18 @@ def mechanical(analysis: Analysis) -> set[str]:
 
 
 def stated_verdicts(analysis: Analysis, label: str) -> dict[str, str]:
-    """Return the verdicts that the cut posterior gives, also where a failed gate withholds them, by benchmark."""
+    """Return the verdicts that the cut posterior gives, also where a failed gate withholds them, by benchmark.
+
+    "Distinct" is withheld for noise here too, as it is in the tables that these are compared with.
+    """
     frame, probability = analysis.tables["posterior_correlations"], analysis.plan.study.rope.probability
     cut = frame[(frame["model_class"] == label) & (frame["mode"] == "cut")]
-    return {
-        str(row["benchmark"]): verdict_of(row["p_entangled"], row["p_inverse"], row["p_distinct"], probability)
+    words = [
+        verdict_of(row["p_entangled"], row["p_inverse"], row["p_distinct"], probability)
         for row in cut.to_dict("records")
-    }
+    ]
+    found = withhold_distinct(cut.assign(verdict=words), analysis.tables["noise_or_distinct"])
+    return dict(zip(found["benchmark"].astype(str), found["verdict"].astype(str), strict=True))
 
 
 def _settings(analysis: Analysis) -> dict[str, Value]:

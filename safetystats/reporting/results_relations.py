@@ -23,8 +23,9 @@ KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "specification_shares": (
         ("model_class", "benchmark"),
-        ("n_specifications", "share_entangled", "share_distinct", "share_inverse", "share_undetermined", "lowest",
-         "median", "highest", "decisive"),
+        ("n_specifications", "share_entangled", "share_distinct", "share_inverse", "share_undetermined", "n_whole",
+         "whole_entangled", "whole_distinct", "whole_inverse", "whole_undetermined", "lowest", "median", "highest",
+         "decisive"),
     ),
 }  # fmt: skip
 """Tables that go into the results row by row: keys and columns."""
@@ -48,7 +49,9 @@ def relations_results(analysis: Analysis) -> dict[str, Value]:
         found |= _bending(label, _of(tables["bending"], label))
         found |= _noise(label, _of(tables["noise_or_distinct"], label))
         found |= _specifications(label, _of(tables["specification_shares"], label))
-    pooled = _of(tables["specification_shares"], POOLED)
+    every = tables["specification_shares"]
+    found |= {"specs_columns": len(every), "specs_no_logit": int((~every["has_logit"].astype(bool)).sum())}
+    pooled = _of(every, POOLED)
     if len(pooled):
         found |= _specifications(POOLED, pooled)
     return found
@@ -93,19 +96,22 @@ def _specifications(label: str, own: pd.DataFrame) -> dict[str, Value]:
     found: dict[str, Value] = {f"specs_benchmarks.{label}": len(own)}
     if own.empty:
         return found
-    shares = own[["share_entangled", "share_distinct", "share_inverse"]].astype(float)
-    some = shares > NONE_TO_SPEAK_OF
-    agree = own[[c for c in own.columns if c.startswith("share_")]].astype(float).max(axis=1) >= MOST
     width = own["highest"].astype(float) - own["lowest"].astype(float)
     widest = own.loc[width.idxmax()]
     found |= {
-        f"specs.{label}": int(own["n_specifications"].max()), f"specs_agree.{label}": int(agree.sum()),
-        f"specs_split.{label}": int((some.sum(axis=1) > 1).sum()),
-        f"specs_settled.{label}": int((shares.max(axis=1) >= MOST).sum()),
+        f"specs.{label}": int(own["n_specifications"].max()), f"specs_whole.{label}": int(own["n_whole"].max()),
         f"specs_width.{label}": float(width.median()), f"specs_widest_of.{label}": str(widest["benchmark"]),
         f"specs_widest_lowest.{label}": float(widest["lowest"]),
         f"specs_widest_highest.{label}": float(widest["highest"]),
     }  # fmt: skip
+    for stem, key in (("share", "specs"), ("whole", "specs_whole")):
+        shares = own[[f"{stem}_{verdict}" for verdict in ("entangled", "distinct", "inverse")]].astype(float)
+        agree = own[[c for c in own.columns if c.startswith(f"{stem}_")]].astype(float).max(axis=1) >= MOST
+        found |= {
+            f"{key}_agree.{label}": int(agree.sum()),
+            f"{key}_split.{label}": int(((shares > NONE_TO_SPEAK_OF).sum(axis=1) > 1).sum()),
+            f"{key}_settled.{label}": int((shares.max(axis=1) >= MOST).sum()),
+        }
     counts = own["decisive"].value_counts()
     for choice in CHOICES:
         found[f"specs_decisive.{label}.{choice}"] = int(counts.get(choice, 0))

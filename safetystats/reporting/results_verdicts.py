@@ -9,6 +9,7 @@ import pandas as pd
 from safetystats.reporting.prose import Value
 from safetystats.reporting.results_checks import mechanical
 from safetystats.summaries.analysis import Analysis
+from safetystats.summaries.decision_rule import VERDICTS
 from safetystats.summaries.liability import QUADRANTS
 from safetystats.summaries.settling import first_settled
 from safetystats.summaries.verdicts import QUANTITIES
@@ -16,6 +17,7 @@ from safetystats.summaries.verdicts import QUANTITIES
 SETTLE_CHANCE = 0.8
 """Share of futures with a settled verdict from which further models are said to be likely to settle it."""
 SETTLED = ("entangled", "inverse")
+_QUADRANTS = (*QUADRANTS, "undetermined", "withheld")
 
 KEYED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rank_order": (
@@ -82,7 +84,7 @@ def _curve(curve: pd.DataFrame, label: str) -> dict[str, Value]:
     }
     for end, limit in (("low", curve["limit"].min()), ("high", curve["limit"].max())):
         words = curve.loc[curve["limit"] == limit, "verdict"]
-        for word in ("entangled", "inverse", "distinct", "undetermined"):
+        for word in VERDICTS:
             found[f"curve_{end}.{label}.{word}"] = int((words == word).sum())
     return found
 
@@ -108,7 +110,7 @@ def _liability(rows: pd.DataFrame, curve: pd.DataFrame, label: str, probability:
     if rows.empty:
         return {}
     known = rows[rows["quadrant"].astype(str) != ""]
-    counts = {word.replace(" ", "_"): int((known["quadrant"] == word).sum()) for word in (*QUADRANTS, "undetermined")}
+    counts = {word.replace(" ", "_"): int((known["quadrant"] == word).sum()) for word in _QUADRANTS}
     stated = curve[curve["stated"].astype(bool)].set_index("benchmark")["verdict"]
     settled = [name for name in known["benchmark"] if stated[name] in SETTLED]
     small = known[known["benchmark"].isin(settled) & (known["p_high_large"] < SETTLE_CHANCE)]

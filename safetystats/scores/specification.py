@@ -138,7 +138,7 @@ def region(estimates: Estimates, coefficient: Correlation, limit: float, level: 
     )
 
 
-def variance_shares(values: FloatArray, levels: IntArray) -> FloatArray:
+def variance_shares(values: FloatArray, levels: IntArray, weights: FloatArray | None = None) -> FloatArray:
     """Return the share of the variance of each row that lies between the levels of a choice (eta squared).
 
     Parameters
@@ -147,20 +147,23 @@ def variance_shares(values: FloatArray, levels: IntArray) -> FloatArray:
         NaN where there is none.
     levels : array of int, shape (S,)
         Level of the choice in each column.
+    weights : array, shape (S,), optional
+        Weight of each column; all alike unless given.
 
     Returns
     -------
     array, shape (B,)
         One-way: choices that are not crossed with all others share what they have in common. NaN without variance.
     """
-    seen = np.isfinite(values)
+    seen = np.isfinite(values) * (np.ones(values.shape[1]) if weights is None else weights)
     members = (levels[:, None] == np.unique(levels)).astype(np.float64)  # (S, L)
     count = seen @ members
-    total = np.where(seen, values, 0.0)
-    mean = total.sum(axis=1, keepdims=True) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
-    centred = np.where(seen, values - mean, 0.0)
-    between = ((centred @ members) ** 2 / np.maximum(count, 1)).sum(axis=1)
-    whole = (centred**2).sum(axis=1)
+    known = np.where(seen > 0, values, 0.0)
+    sizes = seen.sum(axis=1, keepdims=True)
+    mean = (seen * known).sum(axis=1, keepdims=True) / np.where(sizes > 0, sizes, 1.0)
+    centred = np.where(seen > 0, known - mean, 0.0)
+    between = (((seen * centred) @ members) ** 2 / np.where(count > 0, count, 1.0)).sum(axis=1)
+    whole = (seen * centred**2).sum(axis=1)
     return np.asarray(np.divide(between, whole, out=np.full(len(values), np.nan), where=whole > 0))
 
 

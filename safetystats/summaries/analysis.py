@@ -19,7 +19,7 @@ from safetystats.summaries.comparison import compare_classes
 from safetystats.summaries.decisions import decide
 from safetystats.summaries.gates import Check, capability_checks, diagnostics_table, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES, conform
-from safetystats.summaries.noise_or_distinct import withhold_distinct
+from safetystats.summaries.noise_or_distinct import withheld_for_noise
 from safetystats.summaries.parts import class_parts
 from safetystats.summaries.plan import Plan as Plan
 from safetystats.summaries.plan import plan_study as plan_study
@@ -132,9 +132,7 @@ def run_study(plan: Plan, store_root: Path, talk: Talk | None = None) -> Analysi
             "posterior_correlations",
             [posterior_correlations(fit, level, study.rope, held) for fit in safety.values()],
         )
-        tables["posterior_correlations"] = withhold_distinct(
-            tables["posterior_correlations"], tables["noise_or_distinct"]
-        )
+        tables |= withheld_for_noise(tables)
         tables["posterior_estimands"] = _joined(
             "posterior_estimands", [posterior_estimands(fit, level) for fit in safety.values()]
         )

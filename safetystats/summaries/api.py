@@ -13,11 +13,13 @@ from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability,
 from safetystats.inference.problems import kinds_for
 from safetystats.inference.store import FitStore
 from safetystats.shelf import cache_root
+from safetystats.spec_questions import RelationRules
 from safetystats.specs import FactorSpec, Rope, ScoreSpec, StudySpec, parse_spec, read_spec
 from safetystats.summaries import class_contrasts
 from safetystats.summaries import posterior as tables
 from safetystats.summaries.gates import Check, capability_checks, safety_checks, withheld
 from safetystats.summaries.glossary import TABLES
+from safetystats.summaries.noise_or_distinct import noise_or_distinct, withhold_distinct
 from safetystats.summaries.parts import class_parts
 from safetystats.summaries.plan import check_size, in_class_order
 from safetystats.tables.load import load_table
@@ -139,12 +141,14 @@ def posterior_correlations(
     Returns
     -------
     DataFrame
-        The table `posterior_correlations` of a study. Verdicts of fits that failed a gate are withheld.
+        The table `posterior_correlations` of a study. Verdicts of fits that failed a gate are withheld, and "distinct"
+        where noise may be behind it, by the rules of a study that states none.
     """
     rope, held = _rope(limit, probability), withheld(fit.checks)
     frames = [tables.posterior_correlations(own, level, rope, held) for own in fit.safety.values()]
     filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+    found = pd.concat(filled, ignore_index=True) if filled else frames[0]
+    return withhold_distinct(found, noise_or_distinct(fit.safety, rope, RelationRules(), level)[0])
 
 
 def verdicts(fit: Fit, limit: float | Sequence[float] = 0.40, probability: float = 0.95) -> pd.DataFrame:

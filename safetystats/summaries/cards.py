@@ -181,6 +181,7 @@ def _of_class(run: FinishedRun, benchmark: str, label: str) -> dict[str, Any]:
         "n_models": int(cut["n_models"]),
         "n_families": int(cut["n_families"]),
         "verdict": str(cut["verdict"]),
+        "noise": _noise(run, benchmark, label) if cut["verdict"] == "withheld" else "",
     }
     found |= {mode: {name: _plain(rows.iloc[0][name]) for name in _CORRELATION} for mode, rows in modes.items()}
     found["spearman"] = _spearman(run.tables["capability_correlations"], benchmark, label)
@@ -191,6 +192,16 @@ def _of_class(run: FinishedRun, benchmark: str, label: str) -> dict[str, Any]:
     }
     found["change"] = _change(run, benchmark, label, found)
     return found
+
+
+def _noise(run: FinishedRun, benchmark: str, label: str) -> str:
+    """Return why "distinct" is withheld for noise; empty where it is not."""
+    frame = run.tables.get("noise_or_distinct")
+    if frame is None or frame.empty:
+        return ""
+    rows = _rows(frame, benchmark=benchmark, model_class=label)
+    held = rows[(rows["verdict"] == "distinct") & (rows["verdict_after"] == "withheld")]
+    return str(held["why"].iloc[0]) if len(held) else ""
 
 
 def _spearman(frame: pd.DataFrame, benchmark: str, label: str) -> dict[str, Any]:
@@ -222,7 +233,7 @@ def _change(run: FinishedRun, benchmark: str, label: str, own: Mapping[str, Any]
         "nearest": nearest,
         "nearest_probability": cut[f"p_{nearest}"],
         "settled": verdict in REGIONS,
-        "models_needed": int(needed) if math.isfinite(needed) else None,
+        "models_needed": int(needed) if math.isfinite(needed) and not own["noise"] else None,
         **_futures(run, benchmark, label),
         "joint_verdict": own["joint"]["verdict"],
         "joint_differs": own["joint"]["verdict"] != verdict,

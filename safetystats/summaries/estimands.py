@@ -23,6 +23,9 @@ FloatArray = npt.NDArray[np.float64]
 
 MOST_UNDEFINED = 0.05
 """Share of the draws in which a quantity may be undefined; with more, its summary is."""
+LEAST_KNOWN = 0.25
+"""Share of the scores whose items must be known for their mean error to be taken for the others: fewer do not speak for
+them."""
 CORRECTED = ("disattenuated_correlation", "reliable_share_left")
 """Plug-in corrections for sampling error: their summary is undefined where `p_all_error` exceeds `MOST_UNDEFINED`."""
 COLUMNS: tuple[str, ...] = (
@@ -126,7 +129,8 @@ class BenchmarkDraws:
     spread : float
         Units of the score in one unit of the prepared score; NaN where the scores were transformed.
     mean_noise : float
-        Mean variance of the sampling error of the scores, in squared prepared units; NaN where items are unknown.
+        Mean variance of the sampling error of the scores (`mean_error`), in squared prepared units; NaN where items are
+        unknown.
     error_free : bool
         True if the fit had this error in it, so that rho and s are those of the score free of it.
     """
@@ -148,6 +152,25 @@ class Summary(NamedTuple):
     sd: float
     lower: float
     upper: float
+
+
+def mean_error(variances: FloatArray) -> float:
+    """Return the mean error variance of the scores whose items are known, taken for the others too.
+
+    Parameters
+    ----------
+    variances : array, shape (n,)
+        Variance of the sampling error of every score that was observed; zero where its items are unknown.
+
+    Returns
+    -------
+    float
+        NaN where items are known for less than `LEAST_KNOWN` of the scores, or for none.
+    """
+    known = variances > 0
+    if not known.any() or known.mean() < LEAST_KNOWN:
+        return float("nan")
+    return float(variances[known].mean())
 
 
 def rank_correlation(rho: FloatArray) -> FloatArray:

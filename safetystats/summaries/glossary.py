@@ -349,7 +349,7 @@ GLOSSARY: dict[str, str] = {
     "prior_sensitivity.p_change": "largest change of P(entangled), P(inverse) or P(distinct), with the same draws",
     "prior_sensitivity.verdict": "verdict under the other prior; changes within two Monte Carlo errors do not count",
     "shrunken_correlations.mean": "posterior mean of rho in the hierarchical model over the benchmarks of the class",
-    "shrunken_correlations.verdict": "verdict of the shrunken correlation",
+    "shrunken_correlations.verdict": "verdict of the shrunken correlation; distinct is withheld for noise",
     "common_capability.score": "posterior mean of capability on one scale, in sd over all models from their mean",
     "crossed_effects.mean": "posterior mean, in sd of a benchmark over all models; slopes per sd of capability",
     "crossed_effects.model_class": "class that the term is of",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -21,7 +23,14 @@ QUADRANTS: dict[str, str] = {
 
 
 def liability(
-    fit: SafetyFit, dictionary: pd.DataFrame, questions: Questions, rope: Rope, level: float, *, held: bool = False
+    fit: SafetyFit,
+    dictionary: pd.DataFrame,
+    questions: Questions,
+    rope: Rope,
+    level: float,
+    *,
+    held: bool = False,
+    noisy: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return, for every benchmark of a class, how probable each combination of correlation and slope is.
 
@@ -38,6 +47,8 @@ def liability(
         Coverage of the equal-tailed intervals.
     held : bool
         Whether a gate withholds verdicts.
+    noisy : collection of str
+        Benchmarks of which "distinct" is withheld for noise: so is a quadrant of low correlation.
 
     Returns
     -------
@@ -74,7 +85,8 @@ def liability(
                 "limit": rope.limit, "slope": of_slope.mean, "slope_lower": of_slope.lower,
                 "slope_upper": of_slope.upper, "level": level, "sd_between": of_sd.mean, "sd_lower": of_sd.lower,
                 "sd_upper": of_sd.upper, "smallest_effect": float(smallest[place]), "effect_from": source[place],
-                **own, "quadrant": _quadrant(own, rope.probability, held=held), "share_at_floor": float(floor[place]),
+                **own, "quadrant": _quadrant(own, rope.probability, held=held, noisy=name in noisy),
+                "share_at_floor": float(floor[place]),
                 "share_at_ceiling": float(ceiling[place]),
             }
         )  # fmt: skip
@@ -111,9 +123,10 @@ def smallest_effects(names: list[str], spans: np.ndarray, questions: Questions) 
     return smallest, source
 
 
-def _quadrant(chances: dict[str, float], probability: float, *, held: bool) -> str:
+def _quadrant(chances: dict[str, float], probability: float, *, held: bool, noisy: bool) -> str:
     if any(np.isnan(value) for value in chances.values()):
         return ""
     if held:
         return "withheld"
-    return next((name for name, column in QUADRANTS.items() if chances[column] >= probability), "undetermined")
+    found = next((name for name, column in QUADRANTS.items() if chances[column] >= probability), "undetermined")
+    return "withheld" if noisy and found.startswith("low") else found

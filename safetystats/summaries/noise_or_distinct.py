@@ -7,7 +7,7 @@ of a score follows from the items (`safetystats.tables.noise`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from safetystats.summaries.estimands import (
     MOST_UNDEFINED,
     Summary,
     disattenuated_correlation,
+    mean_error,
     reliability,
     summarise,
 )
@@ -29,6 +30,12 @@ from safetystats.summaries.glossary_relations import RELATIONS_TABLES
 from safetystats.summaries.posterior import verdict_of, verdict_shares
 
 FloatArray = npt.NDArray[np.float64]
+Pair = tuple[str, str]
+"""Class and benchmark."""
+VERDICT_TABLES: Mapping[str, str] = {
+    "posterior_correlations": "benchmark", "prior_sensitivity": "benchmark", "shrunken_correlations": "name",
+}  # fmt: skip
+"""Tables whose verdicts are made before noise is looked at, and their column of the benchmark."""
 UNKNOWN = "reliability unknown: noise cannot be told from distinctness"
 
 
@@ -40,7 +47,8 @@ def noise_or_distinct(
     "Distinct" is withheld where the posterior mean of the reliability is below `rules.least_reliability`, where so
     little reliable variance is left that the corrected correlation is undefined in more than `MOST_UNDEFINED` of the
     draws, and where the correlation free of sampling error is not within the limit with the probability that a verdict
-    needs. Everything is of the cut posterior. Where items are unknown the verdict stays, and `why` says so.
+    needs. Everything is of the cut posterior. Where items are known for part of the scores their mean error is taken
+    for the others (`mean_error`); where they are unknown the verdict stays. `why` says either.
 
     Parameters
     ----------
@@ -54,20 +62,15 @@ def noise_or_distinct(
     checks: list[Check] = []
     for label, fit in safety.items():
         table = fit.capability.table
-        errors = known_noise(table, fit.benchmarks)
-        for place, name in enumerate(fit.benchmarks):
-            cut = fit.draws["cut"].to_dataset().sel(benchmark=name)
-            rho, total_sd = (np.asarray(cut[p].to_numpy().ravel(), dtype=np.float64) for p in ("rho", "total_sd"))
-            seen = table.scores[name].notna().to_numpy()
-            noise = errors[seen, place]
+        error_free = fit.capability.spec.measurement == "binomial"
+        for name, errors in _errors(fit).items():
+            mean = mean_error(errors)
             row = {
                 "model_class": label, "benchmark": name, "area": str(table.benchmarks.loc[name, "area"]),
-                "n_models": int(seen.sum()), "items_known": float((noise > 0).mean()),
+                "n_models": len(errors), "items_known": float((errors > 0).mean()),
                 "n_items": float(table.benchmarks.loc[name, "n_items"]),
-            } | judged(
-                rho, total_sd, float(noise.mean()) if noise.any() else float("nan"), rope, rules, level,
-                error_free=fit.capability.spec.measurement == "binomial",
-            )  # fmt: skip
+            } | judged(*_drawn(fit, name), mean, rope, rules, level, error_free=error_free)  # fmt: skip
+            row["why"] = "; ".join(each for each in (str(row["why"]), _partly(errors, mean)) if each)
             rows.append(row)
             if row["verdict_after"] != row["verdict"]:
                 found = row["reliability"]
@@ -141,23 +144,91 @@ def judged(
     }  # fmt: skip
 
 
-def withhold_distinct(posterior: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """Return the table `posterior_correlations` with "distinct" withheld where noise may be behind it.
+def doubtful_pairs(noise: pd.DataFrame) -> frozenset[Pair]:
+    """Return the classes and benchmarks of which no table states "distinct", whatever the posterior it looks at.
+
+    Those of which it is withheld, and those of which it would be if they were distinct: less reliable than the study
+    asks for, or with a corrected correlation that is undefined in too many draws. Neither hangs on the correlation.
 
     Parameters
     ----------
-    posterior : DataFrame
-        Table `posterior_correlations`; the benchmark's verdicts in both modes are withheld if they are "distinct".
     noise : DataFrame
         Table `noise_or_distinct`.
     """
-    held = noise[noise["verdict_after"] == "withheld"]
-    keys = set(zip(held["model_class"], held["benchmark"], strict=True))
-    own = [key in keys for key in zip(posterior["model_class"], posterior["benchmark"], strict=True)]
-    changed = posterior["verdict"].where(
-        ~(np.array(own, dtype=bool) & (posterior["verdict"] == "distinct")), "withheld"
+    reliable = noise["reliability"].astype(float)
+    held = (
+        ((noise["verdict"] == "distinct") & (noise["verdict_after"] == "withheld"))
+        | (reliable < noise["least_reliability"].astype(float))
+        | (noise["p_all_error"].astype(float) > MOST_UNDEFINED)
     )
-    return posterior.assign(verdict=changed)
+    return frozenset(zip(noise.loc[held, "model_class"], noise.loc[held, "benchmark"], strict=True))
+
+
+def doubtful(safety: Mapping[str, SafetyFit], rope: Rope, rules: RelationRules, level: float) -> frozenset[Pair]:
+    """Return `doubtful_pairs` of these fits; parameters as for `noise_or_distinct`."""
+    return doubtful_pairs(noise_or_distinct(safety, rope, rules, level)[0])
+
+
+def withheld_at(
+    fit: SafetyFit, name: str, rope: Rope, rules: RelationRules, limits: Sequence[float]
+) -> tuple[bool, ...]:
+    """Return, for each limit, whether the verdict "distinct" of a benchmark at this limit is withheld for noise."""
+    drawn, mean = _drawn(fit, name), mean_error(_errors(fit, [name])[name])
+    error_free = fit.capability.spec.measurement == "binomial"
+    return tuple(
+        judged(*drawn, mean, rope.model_copy(update={"limit": limit}), rules, 0.95, error_free=error_free)[
+            "verdict_after"
+        ]
+        == "withheld"
+        for limit in limits
+    )
+
+
+def withhold_distinct(frame: pd.DataFrame, noise: pd.DataFrame, name: str = "benchmark") -> pd.DataFrame:
+    """Return a table of verdicts with "distinct" withheld where noise may be behind it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With columns `model_class` and `verdict`, and that of `name`: verdicts of a posterior of the same scores, cut
+        or joint, shrunken, or under another prior.
+    noise : DataFrame
+        Table `noise_or_distinct`.
+    name : str
+        Column of the benchmark.
+    """
+    keys = doubtful_pairs(noise)
+    own = np.array([key in keys for key in zip(frame["model_class"], frame[name], strict=True)], dtype=bool)
+    return frame.assign(verdict=frame["verdict"].where(~(own & (frame["verdict"] == "distinct")), "withheld"))
+
+
+def withheld_for_noise(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables `VERDICT_TABLES` of a study with "distinct" withheld where noise may be behind it."""
+    noise = tables["noise_or_distinct"]
+    return {name: withhold_distinct(tables[name], noise, column) for name, column in VERDICT_TABLES.items()}
+
+
+def _drawn(fit: SafetyFit, name: str) -> tuple[FloatArray, FloatArray]:
+    """Return the cut draws of rho and total_sd of a benchmark, each of shape (T,)."""
+    cut = fit.draws["cut"].to_dataset().sel(benchmark=name)
+    rho, total_sd = (np.asarray(cut[p].to_numpy().ravel(), dtype=np.float64) for p in ("rho", "total_sd"))
+    return rho, total_sd
+
+
+def _errors(fit: SafetyFit, names: Sequence[str] | None = None) -> dict[str, FloatArray]:
+    """Return the error variances of the observed scores by benchmark, each of shape (n_models,); zero: unknown."""
+    table, chosen = fit.capability.table, list(fit.benchmarks if names is None else names)
+    errors = known_noise(table, chosen)
+    return {name: errors[table.scores[name].notna().to_numpy(), place] for place, name in enumerate(chosen)}
+
+
+def _partly(errors: FloatArray, mean: float) -> str:
+    """Return what is to be said where items are known for part of the scores; empty where for all or none."""
+    known = int((errors > 0).sum())
+    if known in (0, len(errors)):
+        return ""
+    then = "their mean error is taken for the others" if np.isfinite(mean) else "too few to speak for the others"
+    return f"items are known for {known} of {len(errors)} scores, {then}"
 
 
 def _named(stem: str, found: Summary) -> dict[str, object]:

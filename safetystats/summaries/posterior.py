@@ -14,7 +14,7 @@ from safetystats.summaries.decision_rule import VERDICTS as VERDICTS
 from safetystats.summaries.decision_rule import Verdict as Verdict
 from safetystats.summaries.decision_rule import verdict_of as verdict_of
 from safetystats.summaries.decision_rule import verdict_shares as verdict_shares
-from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, summarise
+from safetystats.summaries.estimands import BenchmarkDraws, estimand_rows, mean_error, summarise
 from safetystats.summaries.glossary import TABLES, conform
 
 FloatArray = npt.NDArray[np.float64]
@@ -149,7 +149,7 @@ def _estimands_of(fit: SafetyFit, name: str, level: float) -> pd.DataFrame:
             capability_icc=_flat(omega),
             fixed_set=_flat(group["fixed_set"]),
             spread=float(table.spread.loc[label, name]) if linear else float("nan"),
-            mean_noise=float(noise.mean()) if noise.any() else float("nan"),
+            mean_noise=mean_error(noise),
             error_free=capability.spec.measurement == "binomial",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from safetystats.summaries.answers import Answers
 from safetystats.summaries.errata import published_numbers
 from safetystats.summaries.estimands import summarise
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
+from safetystats.summaries.noise_or_distinct import Pair
 from safetystats.summaries.posterior import verdict_of
 from safetystats.tables.table import ScoreTable
 
@@ -25,7 +26,12 @@ _SETTLED = {"low": ("distinct",), "high": ("entangled", "inverse")}
 
 
 def published_labels(
-    safety: Mapping[str, SafetyFit], table: ScoreTable, rope: Rope, level: float, held: Mapping[str, bool]
+    safety: Mapping[str, SafetyFit],
+    table: ScoreTable,
+    rope: Rope,
+    level: float,
+    held: Mapping[str, bool],
+    noisy: Collection[Pair],
 ) -> pd.DataFrame:
     """Return published correlations and their labels beside the cut posterior and the verdict.
 
@@ -47,6 +53,8 @@ def published_labels(
         Coverage of the intervals.
     held : mapping of str to bool
         By class, whether a gate withholds its verdicts.
+    noisy : collection of (str, str)
+        Class and benchmark of which "distinct" is withheld for noise (`noise_or_distinct.doubtful`).
 
     Returns
     -------
@@ -70,6 +78,8 @@ def published_labels(
         up, down, between = (float(each[0, 0]) for each in found)
         two_sided = table.benchmarks.loc[name, "direction"] == "zero_is_ideal"
         verdict = "withheld" if held[label] else verdict_of(up, down, between, rope.probability)
+        if verdict == "distinct" and (label, name) in noisy:
+            verdict = "withheld"
         word = "low" if abs(value) < limit else "high"
         summary = summarise(rho, None, level)
         rows.append(

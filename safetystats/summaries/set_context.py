@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from safetystats.scores.resampling import Target, point_correlations
 from safetystats.specs import Rope
 from safetystats.summaries.decision_rule import NOISE as NOISE
 from safetystats.summaries.gates import capability_checks, safety_checks, withheld
+from safetystats.summaries.noise_or_distinct import doubtful
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of, verdict_shares
 
@@ -51,6 +53,11 @@ class ClassSets:
         Place among `models` of each row of the fit.
     rope : Rope
     level : float
+    noisy : frozenset of str
+        Benchmarks of which "distinct" is withheld for noise, also with some models left out: the decision is that of
+        all models (`noise_or_distinct.doubtful`).
+    distinct_held : bool
+        True if `verdict` withholds "distinct"; see `of`.
     """
 
     label: str
@@ -66,6 +73,17 @@ class ClassSets:
     fitted: np.ndarray[tuple[int], np.dtype[np.int64]]
     rope: Rope
     level: float
+    noisy: frozenset[str] = frozenset()
+    distinct_held: bool = False
+
+    def of(self, name: str) -> Self:
+        """Return the class as a benchmark sees it: "distinct" withheld where noise may be behind it."""
+        return replace(self, distinct_held=True) if name in self.noisy else self
+
+    @property
+    def regions(self) -> slice:
+        """Those of `REGIONS` that can be a verdict; distinct, the last one, is not where it is withheld."""
+        return slice(len(REGIONS) - self.distinct_held)
 
     def area(self, name: str) -> str:
         """Return the area of a benchmark."""
@@ -80,17 +98,19 @@ class ClassSets:
         return verdict_shares(self.benchmarks[name].rho, self.rope)
 
     def verdict(self, chances: tuple[float, float, float]) -> str:
-        """Return the verdict of these probabilities; withheld if a gate failed."""
-        return "withheld" if self.held else verdict_of(*chances, self.rope.probability)
+        """Return the verdict of these probabilities; withheld if a gate failed, or for noise."""
+        verdict = "withheld" if self.held else verdict_of(*chances, self.rope.probability)
+        return "withheld" if self.distinct_held and verdict == "distinct" else verdict
 
     def changed(self, whole: tuple[float, float, float], chances: tuple[float, float, float]) -> bool:
         """Return whether the verdict of `chances` is another than that of `whole`, by more than Monte Carlo error.
 
         What must have moved by more than `NOISE` is the probability of the region of the old verdict, or of the new one
-        where the old one is undetermined. Withheld verdicts do not change.
+        where the old one is undetermined. Withheld verdicts do not change, and undetermined ones do not by being
+        withheld.
         """
         old, new = self.verdict(whole), self.verdict(chances)
-        if old == new or self.held or not np.isfinite(chances).all():
+        if old in (new, "withheld") or not np.isfinite(chances).all() or not {old, new} & set(REGIONS):
             return False
         region = REGIONS.index(old if old in REGIONS else new)
         return abs(chances[region] - whole[region]) > NOISE
@@ -146,4 +166,7 @@ def class_sets(plan: Plan, fit: SafetyFit) -> ClassSets:
         fitted=np.array([place[str(model)] for model in fit.capability.table.scores.index], dtype=np.int64),
         rope=plan.study.rope,
         level=plan.study.level,
+        noisy=frozenset(
+            name for _, name in doubtful({label: fit}, plan.study.rope, plan.study.questions, plan.study.level)
+        ),
     )

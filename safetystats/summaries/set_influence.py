@@ -36,12 +36,13 @@ def set_influence(sets: ClassSets) -> tuple[pd.DataFrame, dict[str, SetDraws]]:
         n = len(sets.models)
         singles[name] = _first(drawn, n)
         whole = sets.chances(name)
-        stated, label = sets.verdict(whole), sets.side(sets.coefficient(name))
+        own = sets.of(name)
+        stated, label = own.verdict(whole), sets.side(sets.coefficient(name))
         region = REGIONS.index(stated) if stated in REGIONS else int(np.argmax(whole))
         for row, (unit, left_out, _) in enumerate(units):
             chances = chances_of(drawn, row)
             known = np.isfinite(drawn.mean[row])
-            reached = sets.verdict(chances) if known else "none"
+            reached = own.verdict(chances) if known else "none"
             coefficient = float(spearman[row, sets.columns[name]]) if name in sets.columns else float("nan")
             rows.append(
                 sets.facts(name)
@@ -50,7 +51,7 @@ def set_influence(sets: ClassSets) -> tuple[pd.DataFrame, dict[str, SetDraws]]:
                     "mean": float(benchmark.rho.mean()), "mean_without": float(drawn.mean[row]),
                     "change": float(drawn.mean[row] - benchmark.rho.mean()), "p_verdict": whole[region],
                     "p_without": chances[region], "verdict": stated, "verdict_without": reached,
-                    "flips": sets.changed(whole, chances),
+                    "flips": own.changed(whole, chances),
                     "spearman": sets.coefficient(name), "spearman_without": coefficient, "label_2024": label,
                     "label_without": sets.side(coefficient),
                     "label_flips": bool(np.isfinite(coefficient) and sets.side(coefficient) != label),
@@ -128,8 +129,8 @@ def restricted_sets(sets: ClassSets, models: pd.DataFrame) -> pd.DataFrame:
             if not np.isfinite(drawn.mean[row]):
                 continue
             entangled, inverse, distinct = chances_of(drawn, row)
-            whole = sets.chances(name)
-            reached = sets.verdict((entangled, inverse, distinct))
+            own, whole = sets.of(name), sets.chances(name)
+            reached = own.verdict((entangled, inverse, distinct))
             rows.append(
                 sets.facts(name)
                 | {
@@ -137,7 +138,7 @@ def restricted_sets(sets: ClassSets, models: pd.DataFrame) -> pd.DataFrame:
                     "n_families": len({sets.families[i] for i in places if seen[i]}), "mean": float(drawn.mean[row]),
                     "lower": float(drawn.lower[row]), "upper": float(drawn.upper[row]), "level": sets.level,
                     "p_entangled": entangled, "p_distinct": distinct, "p_inverse": inverse, "verdict": reached,
-                    "verdict_all": sets.verdict(whole), "flips": sets.changed(whole, (entangled, inverse, distinct)),
+                    "verdict_all": own.verdict(whole), "flips": own.changed(whole, (entangled, inverse, distinct)),
                     "spearman": float(spearman[row, sets.columns[name]]) if name in sets.columns else float("nan"),
                 }
             )  # fmt: skip

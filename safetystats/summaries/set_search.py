@@ -134,7 +134,7 @@ class _Search:
     def _margin(self, probits: FloatArray) -> FloatArray:
         needed = float(special.ndtri(self.sets.rope.probability))
         if self.stated == "undetermined":
-            return np.asarray(probits.max(axis=1) - needed)
+            return np.asarray(probits[:, self.sets.regions].max(axis=1) - needed)
         return np.asarray(needed - probits[:, REGIONS.index(self.stated)])
 
     def drawn(self, removed: IntArray) -> SetDraws:
@@ -193,6 +193,7 @@ def _search(
     ranked: Sequence[SetPosteriors], single: FloatArray,
 ) -> _Search:  # fmt: skip
     """Return the search, with the approximation moved to agree with all draws, and its error on single models."""
+    sets = sets.of(benchmark.name)
     stated = sets.chances(benchmark.name)
     shift = _probit(np.array(stated)) - _probit(_regions(whole, column)[0])
     verdict = sets.verdict(stated)
@@ -204,7 +205,7 @@ def _search(
         return search
     drawn = single[:, 1:]
     # Only the regions on which a change of this verdict hangs.
-    own = slice(None) if verdict == "undetermined" else [REGIONS.index(verdict)]
+    own = sets.regions if verdict == "undetermined" else slice(REGIONS.index(verdict), REGIONS.index(verdict) + 1)
     error = np.abs(_probit(_regions(ranked[0], column)) + shift - _probit(drawn))[:, own]
     told = error[(drawn[:, own] > SEEN[0]) & (drawn[:, own] < SEEN[1])]
     return replace(search, tolerance=max(LEAST_TOLERANCE, float(told.max()) if told.size else 0.0))

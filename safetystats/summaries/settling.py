@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from safetystats.specs import Rope
 from safetystats.summaries.cards import models_needed
 from safetystats.summaries.estimands import summarise
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
+from safetystats.summaries.noise_or_distinct import doubtful
 from safetystats.summaries.plan import Plan
 
 REGIONS = ("entangled", "inverse", "distinct")
@@ -35,6 +36,7 @@ def models_to_settle(
     level: float,
     n_simulations: int,
     n_families: int | None = None,
+    noisy: Collection[str] = (),
     report: Report | None = None,
 ) -> pd.DataFrame:
     """Return the expected interval width and the probability of a settled verdict after further models of a class.
@@ -55,6 +57,9 @@ def models_to_settle(
     n_families : int or None
         New families that the further models are spread over; None: as many models to a new family as families have
         now; 0: families at hand.
+    noisy : collection of str
+        Benchmarks of which "distinct" is withheld for noise, which further models do not lessen: futures within the
+        limit are not settled for them.
     report : callable or None
         Called with (simulations done, simulations in all).
 
@@ -81,10 +86,14 @@ def models_to_settle(
         needed = models_needed(
             now.mean, now.lower, now.upper, level=level, n=n, limit=rope.limit, probability=rope.probability
         )
+        if name in noisy and abs(now.mean) < rope.limit:  # the approximation would settle it as distinct
+            needed = math.inf
         for place, size in enumerate(sizes):
             here = (slice(None), place, column)
             settled = {region: getattr(found, region)[here] >= rope.probability for region in REGIONS}
             shares = {region: float(flags.mean()) for region, flags in settled.items()}
+            if name in noisy:
+                shares["distinct"] = 0.0
             p_settled, width = sum(shares.values()), found.width[here]
             rows.append(
                 {
@@ -149,6 +158,7 @@ def settle_run(
     wanted = {label: chief_benchmarks(fits[label], flags) for label in labels}
     if benchmark is not None:
         wanted = {label: [benchmark] for label in labels if benchmark in fits[label].benchmarks}
+    noisy = doubtful(fits, plan.study.rope, plan.study.questions, plan.study.level)
     parts = []
     for place, (label, names) in enumerate(wanted.items()):
 
@@ -160,6 +170,7 @@ def settle_run(
             models_to_settle(
                 fits[label], names, further, rope=plan.study.rope, level=plan.study.level,
                 n_simulations=n_simulations, n_families=n_families, report=told,
+                noisy={name for own, name in noisy if own == label},
             )
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))

@@ -1,11 +1,13 @@
-"""Tables of the specification curve: what every reasonable way to compute a correlation with capability gives.
+"""Tables of the specification curve: what each of the listed ways to compute a correlation with capability gives.
 
 Specification curve: Simonsohn, Simmons and Nelson (2020), Nature Human Behaviour 4; multiverse: Steegen et al. (2016).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from safetystats.inference.problems import noise_of
 from safetystats.inference.specification import (
     ALL,
     CUT,
+    EVEN,
     IN_RESIDUAL,
+    ODD,
     QUANTITIES,
     SCALES,
     Material,
@@ -27,7 +31,7 @@ from safetystats.inference.specification import (
     specification_values,
 )
 from safetystats.inference.streams import Report
-from safetystats.scores.specification import variance_shares
+from safetystats.scores.specification import Handling, variance_shares
 from safetystats.specs import FactorSpec, Rope
 from safetystats.summaries.glossary_relations import RELATIONS_TABLES
 from safetystats.summaries.plan import Plan
@@ -45,6 +49,8 @@ CAPABILITY_DRAWS = 200
 MOST_LISTED = 40
 """Most safety benchmarks of which every specification is listed; with more, only the headline ones are."""
 RECIPE, OWN = "2024", "study"
+WITHIN: Handling = "within"
+"""Handling of families that estimates another correlation, that among models of one family."""
 CHOICES: Mapping[str, str] = {
     "score_method": "method", "coefficient": "coefficient", "scale": "scale", "subset": "subset",
     "families": "families",
@@ -89,7 +95,8 @@ def specification_tables(
         done += len(names)
         verdicts = _verdicts(values, rope)
         areas = plan.table.benchmarks.loc[list(names), "area"].astype(str).tolist()
-        shares.append(_shares(label, names, areas, every, values, verdicts))
+        logit = [has_logit(material, column) for column in range(len(names))]
+        shares.append(_shares(label, names, areas, logit, every, values, verdicts))
         headline = plan.table.benchmarks.loc[list(names), "headline"].to_numpy(dtype=bool)
         shown = np.flatnonzero(headline | (len(plan.prepared.columns("safety")) <= MOST_LISTED))
         listed += [
@@ -149,7 +156,11 @@ def pooled_material(plan: Plan, safety: Mapping[str, SafetyFit]) -> tuple[Materi
 
 
 def _scaled(native: ScoreTable) -> dict[str, ScoreTable]:
-    """Return the table on every scale; a column with a score outside its declared bounds has no logit and is kept."""
+    """Return the table on every scale.
+
+    A column without bounds, or with a score of any of these models outside its declared bounds, has no logit: it stays
+    as it is among the specifications on that scale (`has_logit`).
+    """
     values, rows = native.matrix(), native.benchmarks
     with np.errstate(invalid="ignore"):
         outside = ((values < rows["lower"].to_numpy()) | (values > rows["upper"].to_numpy())).any(axis=0)
@@ -158,6 +169,24 @@ def _scaled(native: ScoreTable) -> dict[str, ScoreTable]:
     )
     assert set(_NAMES) == set(SCALES)
     return {name: transform(bounded, name, by="pooled", unbounded="keep") for name in _NAMES}
+
+
+def has_logit(material: Material, column: int) -> bool:
+    """Return whether the scores of a safety benchmark are transformed in the specifications on the logit scale."""
+    native, scaled = (material.safety[scale][:, column] for scale in ("identity", "logit"))
+    return not np.array_equal(native, scaled, equal_nan=True)
+
+
+def weights_of(every: Sequence[Specification]) -> FloatArray:
+    """Return the weight of each specification in the shares, shape (S,).
+
+    One, but for those without one of the capability benchmarks: for each combination of the other choices these have
+    the weight of one together, however many benchmarks there are.
+    """
+    single = [each.subset not in (ALL, ODD, EVEN) for each in every]
+    others = [replace(each, subset="") for each in every]
+    count = Counter(other for other, alone in zip(others, single, strict=True) if alone)
+    return np.array([1 / count[other] if alone else 1.0 for other, alone in zip(others, single, strict=True)])
 
 
 def _codes(table: ScoreTable) -> npt.NDArray[np.int64]:
@@ -180,6 +209,7 @@ def _shares(
     label: str,
     names: list[str],
     areas: list[str],
+    logit: list[bool],
     every: tuple[Specification, ...],
     values: FloatArray,
     verdicts: npt.NDArray[np.object_],
@@ -187,10 +217,14 @@ def _shares(
     estimate = values[..., QUANTITIES.index("estimate")]
     settled = verdicts != ""
     count = settled.sum(axis=1)
+    weight = weights_of(every)
+    apart = np.array([each.families != WITHIN for each in every])
     closed = np.array([each.method != CUT for each in every])
     by = {
         f"by_{column}": variance_shares(
-            estimate[:, closed], pd.factorize(np.array([getattr(each, field) for each in every])[closed])[0]
+            estimate[:, closed],
+            pd.factorize(np.array([getattr(each, field) for each in every])[closed])[0],
+            weight[closed],
         )
         for column, field in CHOICES.items()
     }
@@ -198,23 +232,32 @@ def _shares(
     frame = pd.DataFrame(
         {
             "model_class": label, "benchmark": names, "area": areas, "n_specifications": count,
-            "n_undefined": len(every) - count,
+            "n_undefined": len(every) - count, "has_logit": logit,
         }
+        | {f"share_{verdict}": _weighed(verdicts, verdict, weight) for verdict in VERDICTS[:4]}
+        | {"n_whole": (settled & apart).sum(axis=1)}
+        | {f"whole_{verdict}": _weighed(verdicts, verdict, weight * apart) for verdict in VERDICTS[:4]}
         | {
-            f"share_{verdict}": np.divide(
-                (verdicts == verdict).sum(axis=1), count, out=np.full(len(names), np.nan), where=count > 0
-            )
-            for verdict in VERDICTS[:4]
-        }
-        | {
-            name: [float(how(row[np.isfinite(row)])) if np.isfinite(row).any() else np.nan for row in kept]
-            for name, how in (("lowest", np.min), ("median", np.median), ("highest", np.max))
+            name: [_quantile(row, weight, at) if np.isfinite(row).any() else np.nan for row in kept]
+            for name, at in (("lowest", 0.0), ("median", 0.5), ("highest", 1.0))
         }
         | by
     )  # fmt: skip
     matrix = frame[list(by)].fillna(-1.0)
     frame["decisive"] = matrix.idxmax(axis=1).str.removeprefix("by_").where(matrix.max(axis=1) >= 0, "")
     return frame[list(RELATIONS_TABLES["specification_shares"])]
+
+
+def _weighed(verdicts: npt.NDArray[np.object_], verdict: str, weight: FloatArray) -> FloatArray:
+    """Return the weighted share of a verdict among the specifications that have one, shape (B,); NaN without any."""
+    whole = (verdicts != "") @ weight
+    own = (verdicts == verdict) @ weight
+    return np.asarray(np.divide(own, whole, out=np.full(len(verdicts), np.nan), where=whole > 0))
+
+
+def _quantile(row: FloatArray, weight: FloatArray, at: float) -> float:
+    known = np.isfinite(row)
+    return float(np.quantile(row[known], at, weights=weight[known], method="inverted_cdf"))
 
 
 def _listed(
@@ -230,7 +273,7 @@ def _listed(
         {"model_class": label, "benchmark": name, "specification": np.arange(1, len(every) + 1)}
         | {"named": [_named(each, spec) for each in every]}
         | {column: [getattr(each, field) for each in every] for column, field in CHOICES.items()}
-        | {"prior": [each.prior for each in every], "level": level, "verdict": verdicts}
+        | {"prior": [each.prior for each in every], "level": level, "verdict": verdicts, "weight": weights_of(every)}
         | {column: values[:, QUANTITIES.index(column)] for column in ("n", "estimate", "lower", "upper")}
     )
     return frame[list(RELATIONS_TABLES["specifications"])]

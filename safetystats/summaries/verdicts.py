@@ -12,11 +12,13 @@ import pandas as pd
 
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.regions import p_greater, posterior_ranks, region_probabilities
+from safetystats.spec_questions import RelationRules
 from safetystats.specs import Rope
 from safetystats.summaries.answers import Answers
 from safetystats.summaries.gates import Check, Outcome, capability_checks, safety_checks, withheld
 from safetystats.summaries.glossary_verdicts import VERDICTS_TABLES
 from safetystats.summaries.liability import liability
+from safetystats.summaries.noise_or_distinct import doubtful, withheld_at
 from safetystats.summaries.plan import Plan
 from safetystats.summaries.posterior import verdict_of
 from safetystats.summaries.published import published_labels
@@ -49,17 +51,22 @@ def verdicts_answers(plan: Plan, safety: Mapping[str, SafetyFit], told: Talk) ->
     study, exact = plan.study, plan.factor.measurement == "exact"
     fits = {label: fit for label, fit in safety.items() if fit.benchmarks}
     held = {label: verdicts_withheld(fit) for label, fit in fits.items()}
+    rules = study.questions
+    noisy = doubtful(fits, study.rope, rules, study.level)
     tables = {
-        "verdict_curve": [verdict_curve(fit, study.rope, held=held[label]) for label, fit in fits.items()],
+        "verdict_curve": [verdict_curve(fit, study.rope, rules, held=held[label]) for label, fit in fits.items()],
         "rank_order": [rank_order(fit, study.level) for fit in fits.values()],
         "liability": [
-            liability(fit, plan.aligned.benchmarks, study.questions, study.rope, study.level, held=held[label])
+            liability(
+                fit, plan.aligned.benchmarks, rules, study.rope, study.level, held=held[label],
+                noisy={name for own, name in noisy if own == label},
+            )
             for label, fit in fits.items()
         ],
         "models_to_settle": [
             *([settle_run(plan, fits, n_simulations=SIMULATIONS, report=told.progress)] if exact else []),
         ],
-        "published_labels": [published_labels(fits, plan.table, study.rope, study.level, held)],
+        "published_labels": [published_labels(fits, plan.table, study.rope, study.level, held, noisy)],
     }  # fmt: skip
     joined = {
         name: pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
@@ -88,7 +95,9 @@ def correlation_draws(fit: SafetyFit) -> FloatArray:
     return np.asarray(values.reshape(-1, values.shape[-1]), dtype=np.float64)
 
 
-def verdict_curve(fit: SafetyFit, rope: Rope, *, held: bool = False) -> pd.DataFrame:
+def verdict_curve(
+    fit: SafetyFit, rope: Rope, rules: RelationRules | None = None, *, held: bool = False
+) -> pd.DataFrame:
     """Return the verdict of every benchmark of a class at limits from 0.20 to 0.70.
 
     Parameters
@@ -96,6 +105,8 @@ def verdict_curve(fit: SafetyFit, rope: Rope, *, held: bool = False) -> pd.DataF
     fit : SafetyFit
     rope : Rope
         Its limit is among those looked at; its probability is what a verdict needs.
+    rules : RelationRules or None
+        When "distinct" is withheld for noise, looked at limit by limit; None: those of a study that states none.
     held : bool
         Whether a gate withholds the verdicts.
 
@@ -119,7 +130,11 @@ def verdict_curve(fit: SafetyFit, rope: Rope, *, held: bool = False) -> pd.DataF
             }
             for place, limit in enumerate(limits)
         ]
-        words = ["withheld" if held else verdict_of(*_chances(row), rope.probability) for row in own]
+        words: list[str] = ["withheld" if held else verdict_of(*_chances(row), rope.probability) for row in own]
+        near = [place for place, word in enumerate(words) if word == "distinct"]
+        noisy = withheld_at(fit, name, rope, rules or RelationRules(), [limits[place] for place in near])
+        for place in (place for place, withheld_here in zip(near, noisy, strict=True) if withheld_here):
+            words[place] = "withheld"
         stated = words[limits.index(rope.limit)]
         for row, word in zip(own, words, strict=True):
             most = max(_chances(row))

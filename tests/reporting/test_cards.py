@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -77,6 +78,28 @@ def test_a_failed_gate_comes_first_and_withholds(tmp_path: Path) -> None:
     assert "**base: withheld.** A check of the fit failed." in text
     assert "withheld" in draw_badge("n", card["classes"])
     assert not card["classes"]["base"]["change"]["settled"]
+
+
+def test_a_verdict_withheld_for_noise_says_so_and_asks_for_no_models(made: FinishedRun) -> None:
+    posterior = made.tables["posterior_correlations"].copy()
+    own = (posterior["benchmark"] == SETTLED) & (posterior["model_class"] == "base")
+    posterior.loc[own, ["mean", "lower", "upper", "p_entangled", "p_distinct"]] = [0.1, -0.2, 0.38, 0.02, 0.98]
+    posterior.loc[own, "verdict"] = "withheld"
+    noise = pd.DataFrame(
+        [{"model_class": "base", "benchmark": SETTLED, "verdict": "distinct", "verdict_after": "withheld",
+          "why": "reliability 0.22 is below what is asked"}]
+    )  # fmt: skip
+    run = dataclasses.replace(
+        made, tables={**made.tables, "posterior_correlations": posterior, "noise_or_distinct": noise}
+    )
+    card = benchmark_card(run, SETTLED)
+    text = card_markdown(card, "stem").replace("\\", "")
+    assert card["classes"]["base"]["noise"] == "reliability 0.22 is below what is asked"
+    assert "**base: withheld.** *Distinct* is withheld, because noise may be behind it: reliability 0.22" in text
+    assert "A check of the fit failed" not in text
+    assert card["classes"]["base"]["change"]["models_needed"] is None
+    assert "further models do not lessen; more items would." in text
+    assert card["classes"]["chat"]["noise"] == ""
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:

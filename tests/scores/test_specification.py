@@ -133,3 +133,11 @@ def test_shares_of_variance_are_eta_squared() -> None:
         within = keep.sum() - 3
         assert share == pytest.approx(f * 2 / (f * 2 + within))
     assert np.isnan(variance_shares(np.ones((1, 4)), np.array([0, 0, 1, 1]))).all()
+
+
+def test_a_weight_counts_as_so_many_equal_columns() -> None:
+    rng = np.random.default_rng(7)
+    values, levels, weights = rng.normal(size=(2, 12)), rng.integers(0, 3, size=12), rng.integers(1, 4, size=12)
+    values[1, 2] = np.nan
+    repeated = variance_shares(np.repeat(values, weights, axis=1), np.repeat(levels, weights))
+    np.testing.assert_allclose(variance_shares(values, levels, weights / 5), repeated)

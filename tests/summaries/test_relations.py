@@ -19,7 +19,7 @@ from safetystats.summaries.noise_or_distinct import UNKNOWN, judged, noise_or_di
 from safetystats.summaries.plan import Plan, plan_study
 from safetystats.summaries.posterior import posterior_correlations
 from safetystats.summaries.relations import FOLDER, relations_answers
-from safetystats.summaries.specifications import POOLED
+from safetystats.summaries.specifications import POOLED, WITHIN, class_material, has_logit, weights_of
 from safetystats.summaries.talk import Silence
 
 ROPE, RULES = Rope(), RelationRules()
@@ -150,9 +150,47 @@ def test_shares_are_those_of_the_listed_specifications(answered: dict[str, pd.Da
         assert row["n_specifications"] == len(counted)
         assert row["n_undefined"] == len(own) - len(counted)
         for name in ("entangled", "distinct", "inverse", "undetermined"):
-            assert row[f"share_{name}"] == pytest.approx((counted["verdict"] == name).mean())
-        assert row["median"] == pytest.approx(counted["estimate"].median())
+            own_weight = counted["weight"].where(counted["verdict"] == name, 0.0)
+            assert row[f"share_{name}"] == pytest.approx(own_weight.sum() / counted["weight"].sum())
+            whole = counted["families"] != WITHIN
+            expected = own_weight[whole].sum() / counted.loc[whole, "weight"].sum()
+            assert row[f"whole_{name}"] == pytest.approx(expected)
+        assert row["n_whole"] == whole.sum() < row["n_specifications"]
+        assert (row["lowest"], row["highest"]) == (counted["estimate"].min(), counted["estimate"].max())
+        below, above = (
+            counted.loc[side, "weight"].sum() / counted["weight"].sum()
+            for side in (counted["estimate"] < row["median"], counted["estimate"] > row["median"])
+        )
+        assert max(below, above) <= 0.5
         assert row[f"by_{row['decisive']}"] == max(row[c] for c in shares.columns if c.startswith("by_"))
+
+
+def test_specifications_without_one_benchmark_weigh_as_one_choice() -> None:
+    from safetystats.inference.specification import specifications
+
+    few, many = (specifications([f"b{i}" for i in range(n)], "identity", latent=True) for n in (6, 12))
+    totals = []
+    for every in (few, many):
+        weight = weights_of(every)
+        single = np.array([each.subset.startswith("without ") for each in every])
+        assert (weight[~single] == 1).all()
+        totals.append(weight[single].sum())
+    # Twice as many benchmarks, and the near copies weigh no more.
+    assert totals[0] == pytest.approx(totals[1])
+
+
+def test_a_benchmark_with_a_score_outside_its_bounds_has_no_logit(plan: Plan, safety: Mapping[str, SafetyFit]) -> None:
+    import dataclasses
+
+    fit = safety["base"]
+    name = next(n for n in fit.benchmarks if np.isfinite(plan.aligned.benchmarks.loc[n, ["lower", "upper"]].sum()))
+    place = fit.benchmarks.index(name)
+    assert has_logit(class_material(plan, fit), place)
+    rows = plan.aligned.benchmarks.copy()
+    rows.loc[name, "upper"] = plan.aligned.select(model_class="base").scores[name].max() - 1e-3
+    outside = dataclasses.replace(plan, aligned=plan.aligned.replace(benchmarks=rows))
+    assert not has_logit(class_material(outside, fit), place)
+    assert [has_logit(class_material(outside, fit), i) for i in range(N_SAFETY)].count(False) == 1
 
 
 def test_the_2024_recipe_is_among_the_specifications(answered: dict[str, pd.DataFrame], plan: Plan) -> None:

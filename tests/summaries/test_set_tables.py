@@ -15,7 +15,7 @@ from safetystats.inference.cut import cut_posterior
 from safetystats.inference.fits import SafetyFit
 from safetystats.inference.problems import family_codes
 from safetystats.inference.set_posterior import posteriors_with, posteriors_without
-from safetystats.specs import CutPlan, Questions, StudySpec
+from safetystats.specs import CutPlan, Questions, Rope, StudySpec
 from safetystats.summaries import set_search
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
 from safetystats.summaries.model_sets import model_sets_answers
@@ -169,6 +169,19 @@ def test_a_change_within_monte_carlo_error_does_not_count(sets: ClassSets) -> No
     assert not replace(sets, held=True).changed((0.96, 0.0, 0.04), (0.1, 0.0, 0.9))
 
 
+def test_distinct_is_withheld_for_noise_and_is_no_change(sets: ClassSets) -> None:
+    own = replace(sets, noisy=frozenset({"safety_3"})).of("safety_3")
+    near, far, high = (0.0, 0.0, 0.99), (0.1, 0.0, 0.9), (0.96, 0.0, 0.04)
+    assert sets.of("safety_3").verdict(near) == "distinct"
+    assert sets.changed(far, near)
+    assert own.verdict(near) == "withheld"
+    assert not own.changed(far, near)
+    assert not own.changed(near, high)
+    assert own.changed(far, high)
+    assert own.changed(high, near)
+    assert replace(sets, noisy=frozenset({"safety_3"})).of("safety_1") is not own
+
+
 # --- smallest sets ---
 
 
@@ -216,6 +229,25 @@ def test_no_smaller_set_changes_the_verdict(sets: ClassSets, searched: tuple[pd.
                 assert tuple(sorted(sets.models.index(m) for m in row["removed"].split("; "))) in changing
                 checked += 1
     assert checked >= len(SAFETY)
+
+
+def test_no_set_reaches_a_distinct_that_noise_withholds(sets: ClassSets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a wider limit the first benchmark is undetermined, and distinct without one of the planted models."""
+    monkeypatch.setattr(set_search, "largest_exact", lambda n: 2)
+    monkeypatch.setattr(set_search, "largest_greedy", lambda n: 2)
+    few = replace(sets, benchmarks={"safety_1": sets.benchmarks["safety_1"]})
+    rho = np.sort(np.abs(few.benchmarks["safety_1"].rho))
+    wide = replace(few, rope=Rope(limit=float(rho[int(0.93 * len(rho))])))
+    plain = verdict_sets(wide, set_influence(wide)[1])[0][0]
+    assert (plain["stated"], plain["reached"]) == ("undetermined", "distinct")
+    noisy = replace(wide, noisy=frozenset({"safety_1"}))
+    frame, singles = set_influence(noisy)
+    held = verdict_sets(noisy, singles)[0][0]
+    assert held["stated"] == "undetermined"
+    assert held["reached"] != "distinct"
+    assert "distinct" not in set(frame["verdict_without"])
+    assert "withheld" in set(frame["verdict_without"])
+    assert not frame.loc[frame["verdict_without"] == "withheld", "flips"].any()
 
 
 def test_what_is_stated_of_a_set_is_drawn(sets: ClassSets, searched: tuple[pd.DataFrame, pd.DataFrame]) -> None:

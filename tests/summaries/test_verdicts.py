@@ -170,17 +170,17 @@ def test_published_labels_stand_beside_the_verdicts(monkeypatch: pytest.MonkeyPa
     table = renamed(prepared(), {"safety_1": "truthfulqa_mc1", "safety_2": "bbq_amb"})
     rho = np.concatenate([good_draws(1, 0.7, 0.02), good_draws(1, 0.8, 0.02, seed=3)])
     fits = {"base": safety_fit(capability_fit(table), rho)}
-    rows = published_labels(fits, table, ROPE, 0.95, {"base": False})
+    rows = published_labels(fits, table, ROPE, 0.95, {"base": False}, ())
     assert tuple(rows.columns) == VERDICTS_TABLES["published_labels"]
     assert rows["label"].tolist() == ["high", "low"]
     assert rows["verdict"].tolist() == ["entangled", "entangled"]
     assert rows["agreement"].tolist() == ["confirmed", "contradicted"]
     assert rows["n_specifications"].isna().all()
     signed = table.benchmarks.assign(direction=["zero_is_ideal"] * len(table.benchmarks))
-    other = published_labels(fits, table.replace(benchmarks=signed), ROPE, 0.95, {"base": False})
+    other = published_labels(fits, table.replace(benchmarks=signed), ROPE, 0.95, {"base": False}, ())
     assert set(other["agreement"]) == {"not comparable"}
-    assert published_labels(fits, table.replace(name="mine"), ROPE, 0.95, {"base": False}).empty
-    assert set(published_labels(fits, table, ROPE, 0.95, {"base": True})["agreement"]) == {"withheld"}
+    assert published_labels(fits, table.replace(name="mine"), ROPE, 0.95, {"base": False}, ()).empty
+    assert set(published_labels(fits, table, ROPE, 0.95, {"base": True}, ())["agreement"]) == {"withheld"}
 
     shares = pd.DataFrame(
         [{"model_class": "base", "benchmark": "bbq_amb", "share_entangled": 0.75, "share_distinct": 0.0,
