@@ -182,7 +182,6 @@ def _matching(content: Mapping[str, Any]) -> str:
             escape(str(row["model_class"])),
             escape(match_words(row["how"], row["model"], row["through"]))
             + (f"; alike: {escape(row['others'])}" if row["others"] else ""),
-            +(f"; alike: {escape(row['others'])}" if row["others"] else ""),
             numbers.significant_text(number_of(row["score"])),
         ]
         for row in content["matching"]
