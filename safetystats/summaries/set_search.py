@@ -207,9 +207,9 @@ def verdict_sets(
     All sets of up to `EXACT_SIZE` models are ranked by an approximation (`safetystats.inference.set_kernel`), moved to
     agree with the posterior of all models. Sets of one model are all drawn. Of every larger size the first `AT_ONCE`
     are drawn, and so on until one changes the verdict, or those left are further from a change than the approximation
-    was seen to err, on single models or on the sets drawn so far, whichever is more. It is an observation, not a bound,
-    that the approximation errs no more on the sets that are not drawn. Larger sets are on a greedy path. What is quoted
-    of a set is always drawn.
+    was seen to err: on single models, or on the sets drawn so far by the largest error and the range of errors, if that
+    is more. That it errs no more on sets that are not drawn is not known. Larger sets are on a greedy path. What is
+    quoted of a set is always drawn.
 
     Parameters
     ----------
@@ -239,7 +239,8 @@ def _search(
 ) -> _Search:  # fmt: skip
     """Return the search, with the approximation moved to agree with all draws, and its error on single models."""
     stated = sets.chances(benchmark.name)
-    shift = _probit(np.array(stated), resolution(sets)) - _probit(_regions(whole, column)[0], _REST)
+    share = max(resolution(sets), 0.5 / benchmark.rho.size)
+    shift = _probit(np.array(stated), share) - _probit(_regions(whole, column)[0], _REST)
     verdict = sets.verdict(stated)
     search = _Search(
         sets=sets, benchmark=benchmark, column=column, places=places, stated=verdict, whole=stated, shift=shift,
@@ -298,29 +299,31 @@ def _all_drawn(search: _Search, removed: IntArray, chances: FloatArray) -> _Look
 def _nearest_drawn(search: _Search, removed: IntArray, margins: FloatArray) -> _Looked:
     """Draw the sets nearest to a change until one changes the verdict, or no other is as near as the ranking errs.
 
-    The largest error seen, of the sets drawn so far, is the tolerance; without one set whose draws resolve how far it
-    is from a change there is none, and what the sets come to is not complete.
+    The tolerance is the largest error of the sets drawn so far and, beyond it, the range of these errors: a set that is
+    drawn and does not change the verdict has an error too small to reach any set ranked behind it, so that the largest
+    error alone would never lead on. Without two sets whose draws resolve how far they are from a change no error is
+    told, and what the sets come to is not complete.
     """
     known = np.nan_to_num(margins, nan=-np.inf)
     order = np.argsort(-known, kind="stable")
-    tolerance, told = search.tolerance, False
+    tolerance, errors = search.tolerance, np.zeros(0)
     nearest: tuple[float, tuple[int, ...]] = (-np.inf, ())
     for start in range(0, min(CONFIRMED, len(order)), AT_ONCE):
         rows = order[start : start + AT_ONCE]
-        if start and told and known[rows[0]] <= -tolerance:
+        if start and errors.size > 1 and known[rows[0]] <= -tolerance:
             return _Looked(hit=None, nearest=nearest[1], tolerance=tolerance, complete=True)
         some = [tuple(int(i) for i in each) for each in removed[rows]]
         chances = search.chances(some)
         drawn = np.nan_to_num(search.margin(chances), nan=-np.inf)
         nearest = max(nearest, (float(drawn.max()), some[int(np.argmax(drawn))]))
-        error = (drawn - known[rows])[search.resolved(chances) & np.isfinite(drawn)]
-        if error.size:
-            told, tolerance = True, max(tolerance, float(error.max()))
+        errors = np.append(errors, (drawn - known[rows])[search.resolved(chances) & np.isfinite(drawn)])
+        if errors.size > 1:
+            tolerance = max(tolerance, float(errors.max() + np.ptp(errors)))
         hit = search.hit(some, chances)
         if hit is not None:
             return _Looked(hit=hit, nearest=hit.removed, tolerance=tolerance, complete=True)
     rest = known[order[CONFIRMED:]]
-    complete = not rest.size or (told and bool(rest[0] <= -tolerance))
+    complete = not rest.size or (errors.size > 1 and bool(rest[0] <= -tolerance))
     return _Looked(hit=None, nearest=nearest[1], tolerance=tolerance, complete=complete)
 
 
