@@ -6,7 +6,7 @@ Refits: the capability model is sampled anew without each of the models, the col
 posterior drawn from that; beside it what `posteriors_without` says, which leaves out the model's score and keeps
 capability. Ranking: for random sets of one, two and three models left out, the probability of the region that the
 verdict is about by the approximation, moved to agree with all models, against the one that is drawn. Nearest: the same
-in probits for the sets of two and three that the ranking puts nearest to a change of the verdict, where an error counts;
+in probits for the sets of two and three that the ranking puts nearest to a change of the verdict, where errors count;
 positive errors are on the unsafe side. Fits are kept in the cache of safetystats, or reopened from a folder that
 `safetystats run` wrote (`--run`; without refits if `--models` names none). Writes set_refits.md beside this file; with
 `--nearest-only` it renews that section alone.
@@ -141,52 +141,52 @@ def nearest(whole: SafetyFit, rope: Rope) -> pd.DataFrame:
             sets = every_set(n, size)
             near = ranked_posteriors(group, places, kept_after(sets, n), rope.limit)
             for column, benchmark in enumerate(group):
-                stated = np.array(verdict_shares(benchmark.rho, rope))
-                verdict = verdict_of(*stated, rope.probability)
-                own = stated.max() if verdict == "undetermined" else stated[REGIONS.index(verdict)]
-
-                def margin(probits: FloatArray, verdict: str = verdict) -> FloatArray:
-                    """Return distances beyond a change, shape (n_sets,), of probits of shape (n_sets, 3)."""
-                    if verdict == "undetermined":
-                        return np.asarray(probits.max(axis=1) - needed)
-                    return np.asarray(needed - probits[:, REGIONS.index(verdict)])
-
+                entangled, inverse, distinct = verdict_shares(benchmark.rho, rope)
+                stated = np.array([entangled, inverse, distinct])
+                verdict = verdict_of(entangled, inverse, distinct, rope.probability)
+                settled = verdict in REGIONS
+                which = [REGIONS.index(verdict)] if settled else [0, 1, 2]
+                sign = -1 if settled else 1
                 before = np.array([getattr(full, region)[0, column] for region in regions])
                 shift = _probit(stated, share) - _probit(before, 1e-6)
-                ranked = margin(_probit(np.stack([getattr(near, r)[:, column] for r in regions], axis=1), 1e-6) + shift)
+                every = _probit(np.stack([getattr(near, region)[:, column] for region in regions], axis=1), 1e-6)
+                ranked = sign * ((every + shift)[:, which].max(axis=1) - needed)
                 chosen = np.argsort(-ranked)[:NEAREST]
                 kept = np.ones((len(chosen), whole.capability.table.n_models))
                 kept[np.arange(len(chosen))[:, None], places[sets[chosen]]] = 0
                 found = posteriors_without(benchmark, kept, rope.limit, 0.95, theta)
-                drawn = margin(_probit(np.stack([getattr(found, region) for region in regions], axis=1), share))
-                error = (drawn - ranked[chosen])[np.abs(drawn) < special.ndtri(1 - 2 * share) - needed]
+                own = _probit(np.stack([getattr(found, region) for region in regions], axis=1), share)[:, which].max(1)
+                drawn = sign * (own - needed)
+                error = (drawn - ranked[chosen])[np.abs(own) <= special.ndtri(1 - 2 * share)]
                 rows.append(
                     {
-                        "benchmark": benchmark.name, "verdict": verdict, "p": own, "size": size,
+                        "benchmark": benchmark.name, "verdict": verdict, "p": stated[which].max(), "size": size,
                         "ranked": ranked[chosen].max(), "drawn": drawn.max(), "resolved": error.size,
                         "least": error.min() if error.size else np.nan,
                         "median": np.median(error) if error.size else np.nan,
                         "largest": error.max() if error.size else np.nan,
                     }
                 )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(["benchmark", "size"], kind="stable")
 
 
-def nearest_section(found: pd.DataFrame, about: str) -> str:
+def nearest_section(found: pd.DataFrame, about: str, seed: int) -> str:
     """Return the section about the sets nearest to a change as Markdown."""
-    lines = "".join(
-        f"| {r['benchmark']} | {r['verdict']} | {r['p']:.3f} | {r['size']} | {r['ranked']:+.2f} | {r['drawn']:+.2f} | "
-        f"{r['resolved']} | " + " | ".join("–" if np.isnan(r[c]) else f"{r[c]:+.2f}" for c in ("least", "median", "largest"))
-        + " |\n"
-        for r in found.to_dict("records")
+    head = (
+        "benchmark", "verdict", "P", "left out", "nearest, ranked", "nearest, drawn", "resolved", "least", "median",
+        "largest",
     )  # fmt: skip
+    lines = [head, ("---",) * len(head)]
+    for r in found.to_dict("records"):
+        errors = ["–" if np.isnan(r[c]) else f"{r[c]:+.2f}" for c in ("least", "median", "largest")]
+        margins = [f"{r['ranked']:+.2f}", f"{r['drawn']:+.2f}", str(r["resolved"])]
+        lines.append((str(r["benchmark"]), str(r["verdict"]), f"{r['p']:.3f}", str(r["size"]), *margins, *errors))
     return (
-        f"{HEAD}\n\n{about} {NEAREST} sets of each size, those that the ranking puts nearest to a change of the verdict. "
-        "Probits beyond a change (negative: the verdict stands), of the nearest set by the ranking and of the nearest of "
-        "these as drawn; then drawn less ranked over the sets whose draws resolve it. Positive: nearer to a change than "
-        f"ranked. {datetime.date.today()}, seed of the fit.\n\n"
-        "| benchmark | verdict | P | left out | nearest, ranked | nearest, drawn | resolved | least | median | largest |\n"
-        "|---|---|---|---|---|---|---|---|---|---|\n" + lines
+        f"{HEAD}\n\n{about} {NEAREST} sets of each size, those that the ranking puts nearest to a change of the "
+        "verdict. Probits beyond a change (negative: the verdict stands), of the nearest set by the ranking and of the "
+        "nearest of these as drawn; then drawn less ranked over the sets whose draws resolve it. Positive: nearer to a "
+        f"change than ranked. {datetime.date.today()}, seed {seed}.\n\n"
+        + "".join("| " + " | ".join(line) + " |\n" for line in lines)
     )
 
 
@@ -254,7 +254,7 @@ def main() -> None:
         plan, fits = reopen(asked.run)
         table, store, whole = plan.table, FitStore(root=cache_root() / "fits"), fits[asked.model_class]
     about = f"Table {asked.table}, class {asked.model_class}, {whole.capability.table.n_models} models."
-    section = nearest_section(nearest(whole, rope), about)
+    section = nearest_section(nearest(whole, rope), about, whole.capability.seed)
     if asked.nearest_only:
         before = asked.out.read_text(encoding="utf-8").split(HEAD)[0].rstrip()
         asked.out.write_text(f"{before}\n\n{section}", encoding="utf-8")

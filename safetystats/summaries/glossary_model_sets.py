@@ -88,7 +88,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "set_influence.n_models": "models with a score that are left",
     "set_influence.p_without": "posterior probability of the same region without what was left out",
     "set_influence.unit": "what is left out: a model, or all models of a family",
-    "smallest_sets.how": "smallest (label: of all sets; verdict: of those drawn), greedy (bound from above), or none found",
+    "smallest_sets.how": "smallest (label: of all sets; verdict: of those drawn), greedy (upper bound), or none found",
     "smallest_sets.n_models": "models of the class (label), or models with a score (verdict)",
     "smallest_sets.value": "coefficient with all models, or the probability that decides (see value_without)",
 }

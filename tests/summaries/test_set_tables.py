@@ -388,8 +388,8 @@ def test_partial_correlations_are_given_marked_or_refused(sets: ClassSets, plan:
     size = np.log(models["n_params"].to_numpy(dtype=float))
     for name in SAFETY:
         # The correlation of what least squares on the covariate leaves.
-        left = [v - np.polyval(np.polyfit(size, v, 1), size) for v in (sets.benchmarks[name].scores, theta)]
-        assert free.loc[name, "partial_score"] == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-9)
+        y, x = (v - np.polyval(np.polyfit(size, v, 1), size) for v in (sets.benchmarks[name].scores, theta))
+        assert free.loc[name, "partial_score"] == pytest.approx(np.corrcoef(y, x)[0, 1], abs=1e-9)
     assert rows.loc["log_compute", "partial_score"].isna().all()
     again, _ = partial_correlations(sets, nearly, 10.0, 7)
     pd.testing.assert_frame_equal(frame, again)
