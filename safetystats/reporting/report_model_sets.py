@@ -70,10 +70,10 @@ def smallest_tables(analysis: Analysis, names: Names, models: Names) -> str:
             rows.append(row)
         caption = (
             f"The smallest set of models, class {escape(label)}, whose removal changes the label of 2024 (high: |r| "
-            "at least the limit) and the verdict of the cut posterior. ≥: no set of fewer models does it and no larger "
-            "one was found; ≤: a greedy search found a set of this size, a smaller one may exist; (?): more sets were "
-            "near a change than were drawn. P: of the region of the verdict (of the new verdict where the old one is "
-            "undetermined)." + more
+            "at least the limit) and the verdict of the cut posterior. ≥: no set of fewer models does it (verdicts: "
+            "none was found among those drawn), and no larger one was found; ≤: a greedy search found a set of this "
+            "size, a smaller one may exist; (?): it could not be seen that sets not drawn are far from a change. P: of "
+            "the region of the verdict (of the new verdict where the old one is undetermined)." + more
         )
         parts.append(table_markdown(head, rows, source="smallest_sets", caption=caption, numeric=(1, 6, 8)))
     return "\n\n".join(parts)

@@ -22,8 +22,8 @@ MODEL_SETS_TABLES: dict[str, tuple[str, ...]] = {
     ),
     "partial_correlations": (
         "model_class", "benchmark", "area", "covariate", "n_models", "n_families", "plain", "plain_lower",
-        "plain_upper", "partial", "lower", "upper", "level", "covariate_correlation", "vif", "vif_limit", "given",
-        "why",
+        "plain_upper", "partial", "lower", "upper", "partial_score", "level", "covariate_correlation", "vif",
+        "vif_limit", "given", "why",
     ),
     "parent_left_out": (
         "model_class", "benchmark", "area", "parents", "n_models", "spearman", "spearman_without", "difference",
@@ -33,7 +33,7 @@ MODEL_SETS_TABLES: dict[str, tuple[str, ...]] = {
 """Columns of each table, in the order they are written."""
 
 MODEL_SETS_GLOSSARY: dict[str, str] = {
-    "certified": "whether no smaller set changes it: every smaller one was looked at (verdicts: those near a change)",
+    "certified": "labels: always, all smaller sets are looked at; verdicts: sets not drawn rank beyond the errors seen",
     "covariate": "log_compute (training compute), log_size (parameters) or release_date",
     "covariate_correlation": "correlation of posterior mean capability with the covariate over these models",
     "exact": "whether all sets of k models were looked at and the ends computed for what they state",
@@ -44,7 +44,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "label_2024": "high if the absolute Spearman coefficient with the 2024 score reaches the limit, else low; or none",
     "label_flips": "whether that label differs from the one with all models",
     "label_without": "that label without what was left out",
-    "lower_bound": "no set of fewer models changes it (see certified)",
+    "lower_bound": "label: no set of fewer models changes it; verdict: none of those drawn does (see certified)",
     "reachable.lowest": "smallest value of the statistic with k models left out that was found",
     "mean_without": "posterior mean of rho without the scores of what was left out, capability as with all models",
     "most": "largest number of models that the search left out",
@@ -54,6 +54,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "parents": "capability benchmarks whose runs it reuses, by their names, separated by semicolons",
     "part": "the date, year, kind of access or family",
     "partial": "correlation with capability with the covariate held fixed, median over draws; empty where not given",
+    "partial_score": "the partial correlation with posterior mean capability, equal weights; error shrinks it less",
     "plain": "correlation with capability over the same models, median over draws",
     "plain_lower": "lower end of its interval",
     "plain_upper": "upper end of its interval",
@@ -87,7 +88,7 @@ MODEL_SETS_GLOSSARY: dict[str, str] = {
     "set_influence.n_models": "models with a score that are left",
     "set_influence.p_without": "posterior probability of the same region without what was left out",
     "set_influence.unit": "what is left out: a model, or all models of a family",
-    "smallest_sets.how": "smallest (no smaller one exists), greedy (a bound from above), or none found",
+    "smallest_sets.how": "smallest (label: of all sets; verdict: of those drawn), greedy (upper bound), or none found",
     "smallest_sets.n_models": "models of the class (label), or models with a score (verdict)",
     "smallest_sets.value": "coefficient with all models, or the probability that decides (see value_without)",
 }

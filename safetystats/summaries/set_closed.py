@@ -51,7 +51,8 @@ def partial_correlations(
 
     Each draw of capability has Bayesian-bootstrap weights of its own, one Dirichlet weight for each family, so that the
     interval carries the uncertainty of capability and that of the models, whose families stay together. Correlations
-    are product moments over these models.
+    are product moments over these models. Draws of capability scatter, which makes a partial correlation smaller by
+    more than a plain one; that with posterior mean capability stands beside it.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def _partial_row(
 ) -> dict[str, object]:  # fmt: skip
     """Return the numbers of one benchmark and covariate; the partial correlation only where it is given."""
     none = {"plain": np.nan, "plain_lower": np.nan, "plain_upper": np.nan, "partial": np.nan, "lower": np.nan,
-            "upper": np.nan, "covariate_correlation": np.nan, "vif": np.nan, "vif_limit": vif_limit}  # fmt: skip
+            "upper": np.nan, "partial_score": np.nan,
+            "covariate_correlation": np.nan, "vif": np.nan, "vif_limit": vif_limit}  # fmt: skip
     if len(scores) < FEWEST:
         return none | {"given": "no", "why": f"{len(scores)} models have score and covariate, {FEWEST} are needed"}
     if np.ptp(covariate) == 0 or np.ptp(scores) == 0:
@@ -123,7 +125,9 @@ def _partial_row(
     partial, lower, upper = _summary(partial_correlation(scores, theta, covariate, weights), level)
     marked = vif > MARKED * vif_limit
     return found | {
-        "partial": partial, "lower": lower, "upper": upper, "given": "marked" if marked else "yes",
+        "partial": partial, "lower": lower, "upper": upper,
+        "partial_score": float(partial_correlation(scores, centre, covariate, even)[0]),
+        "given": "marked" if marked else "yes",
         "why": "little of capability is left with the covariate held fixed" if marked else "",
     }  # fmt: skip
 

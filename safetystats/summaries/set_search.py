@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from safetystats.inference.arrays import FloatArray, IntArray
+from safetystats.inference.arrays import BoolArray, FloatArray, IntArray
 from safetystats.inference.set_kernel import SetPosteriors
 from safetystats.inference.set_posterior import (
+    EACH,
     Benchmark,
     SetDraws,
     posteriors_without,
@@ -34,14 +35,14 @@ from safetystats.summaries.set_context import REGIONS, ClassSets, chances_of
 CONFIRMED = 32
 """Sets of one size whose posterior is drawn, at most, those first that the approximation puts nearest to a change."""
 AT_ONCE = 8
-"""Sets drawn before it is seen whether one of them changes the verdict."""
+"""Sets drawn before it is seen whether one of them changes the verdict; so many are drawn of every size."""
 LEAST_TOLERANCE = 0.1
 """Least error of the approximation that is allowed for, in probits: 0.01 in a probability of 0.95, which is about two
 Monte Carlo errors of a set that is drawn."""
 SEEN = (0.02, 0.98)
 """Probabilities between which drawn sets of one model show the error of the approximation."""
 _REST = 1e-6
-"""Probabilities are kept this far from 0 and 1 when they are moved on the probit scale."""
+"""Approximate probabilities are kept this far from 0 and 1 when they are moved on the probit scale."""
 
 
 def label_sets(sets: ClassSets) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -125,35 +126,77 @@ class _Search:
 
     def margins(self, ranked: SetPosteriors) -> FloatArray:
         """Return how far each set is beyond a change of the verdict, in probits, shape (n_sets,); negative: short."""
-        return self._margin(_probit(_regions(ranked, self.column)) + self.shift)
+        return self._margin(_probit(_regions(ranked, self.column), _REST) + self.shift)
 
     def margin(self, chances: FloatArray) -> FloatArray:
         """Return the same of drawn probabilities, shape (n_sets, 3)."""
-        return self._margin(_probit(chances))
+        return self._margin(_probit(chances, resolution(self.sets)))
+
+    def resolved(self, chances: FloatArray) -> BoolArray:
+        """Return of which sets the draws tell the margin; of a region with all draws, or none, they tell a bound."""
+        share = resolution(self.sets)
+        return np.asarray(np.abs(self._deciding(_probit(chances, share))) <= special.ndtri(1 - 2 * share))
 
     def _margin(self, probits: FloatArray) -> FloatArray:
-        needed = float(special.ndtri(self.sets.rope.probability))
+        short = self._deciding(probits) - special.ndtri(self.sets.rope.probability)
+        return np.asarray(short if self.stated == "undetermined" else -short)
+
+    def _deciding(self, probits: FloatArray) -> FloatArray:
         if self.stated == "undetermined":
-            return np.asarray(probits[:, self.sets.regions].max(axis=1) - needed)
-        return np.asarray(needed - probits[:, REGIONS.index(self.stated)])
+            return np.asarray(probits[:, self.sets.regions].max(axis=1))
+        return np.asarray(probits[:, REGIONS.index(self.stated)])
 
     def drawn(self, removed: IntArray) -> SetDraws:
         """Return the posteriors without each of these sets, models by place among those with a score."""
+        return self._posteriors([list(each) for each in removed])
+
+    def chances(self, removed: Sequence[Sequence[int]]) -> FloatArray:
+        """Return drawn P(entangled), P(inverse) and P(distinct) of sets, of any sizes, shape (n_sets, 3)."""
+        drawn = self._posteriors(removed)
+        return np.array([chances_of(drawn, row) for row in range(len(removed))])
+
+    def _posteriors(self, removed: Sequence[Sequence[int]]) -> SetDraws:
         kept = np.ones((len(removed), len(self.benchmark.scores)))
-        kept[np.arange(len(removed))[:, None], self.places[removed]] = 0.0
+        for row, each in enumerate(removed):
+            kept[row, self.places[list(each)]] = 0.0
         sets = self.sets
         return posteriors_without(self.benchmark, kept, sets.rope.limit, sets.level, sets.theta)
 
-    def named(self, removed: IntArray) -> list[int]:
+    def hit(self, removed: Sequence[Sequence[int]], chances: FloatArray) -> _Hit | None:
+        """Return the set, among these, whose drawn posterior changes the verdict by most; None if none does."""
+        margins = np.where(np.isfinite(chances).all(axis=1), self.margin(chances), -np.inf)
+        for row in np.argsort(-margins, kind="stable"):
+            own = (float(chances[row, 0]), float(chances[row, 1]), float(chances[row, 2]))
+            if self.sets.changed(self.whole, own):
+                region = REGIONS.index(self.stated) if self.stated in REGIONS else int(np.argmax(own))
+                return _Hit(removed=tuple(removed[row]), value=own[region], reached=self.sets.verdict(own))
+        return None
+
+    def named(self, removed: Sequence[int]) -> list[int]:
         """Return places among the models of the class."""
-        return [int(i) for i in self.sets.fitted[self.places[removed]]]
+        return [int(i) for i in self.sets.fitted[self.places[list(removed)]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Hit:
-    removed: IntArray
+    removed: tuple[int, ...]
     value: float
     reached: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Looked:
+    """What the sets of one size came to: a set that changes the verdict, or whether all others are far from it."""
+
+    hit: _Hit | None
+    nearest: tuple[int, ...]
+    tolerance: float
+    complete: bool
+
+
+def resolution(sets: ClassSets) -> float:
+    """Return half of one draw's share of the posterior of a set: the draws tell no smaller probability from 0."""
+    return 0.5 / (len(sets.theta) * EACH)
 
 
 def verdict_sets(
@@ -162,9 +205,11 @@ def verdict_sets(
     """Return rows of `smallest_sets` and `reachable` for the cut posterior: verdict and posterior mean of rho.
 
     All sets of up to `EXACT_SIZE` models are ranked by an approximation (`safetystats.inference.set_kernel`), moved to
-    agree with the posterior of all models; then the posteriors of those nearest to a change are drawn, until one
-    changes the verdict, or those left are further from a change than the approximation was seen to err. Sets of one
-    model are all drawn. Larger sets are on a greedy path. What is quoted of a set is always drawn.
+    agree with the posterior of all models. Sets of one model are all drawn. Of every larger size the first `AT_ONCE`
+    are drawn, and so on until one changes the verdict, or those left are further from a change than the approximation
+    was seen to err: on single models, or on the sets drawn so far by the largest error and the range of errors, if that
+    is more. That it errs no more on sets that are not drawn is not known. Larger sets are on a greedy path. What is
+    quoted of a set is always drawn.
 
     Parameters
     ----------
@@ -195,7 +240,8 @@ def _search(
     """Return the search, with the approximation moved to agree with all draws, and its error on single models."""
     sets = sets.of(benchmark.name)
     stated = sets.chances(benchmark.name)
-    shift = _probit(np.array(stated)) - _probit(_regions(whole, column)[0])
+    share = max(resolution(sets), 0.5 / benchmark.rho.size)
+    shift = _probit(np.array(stated), share) - _probit(_regions(whole, column)[0], _REST)
     verdict = sets.verdict(stated)
     search = _Search(
         sets=sets, benchmark=benchmark, column=column, places=places, stated=verdict, whole=stated, shift=shift,
@@ -206,7 +252,7 @@ def _search(
     drawn = single[:, 1:]
     # Only the regions on which a change of this verdict hangs.
     own = sets.regions if verdict == "undetermined" else slice(REGIONS.index(verdict), REGIONS.index(verdict) + 1)
-    error = np.abs(_probit(_regions(ranked[0], column)) + shift - _probit(drawn))[:, own]
+    error = np.abs(_probit(_regions(ranked[0], column), _REST) + shift - _probit(drawn, resolution(sets)))[:, own]
     told = error[(drawn[:, own] > SEEN[0]) & (drawn[:, own] < SEEN[1])]
     return replace(search, tolerance=max(LEAST_TOLERANCE, float(told.max()) if told.size else 0.0))
 
@@ -218,18 +264,20 @@ def _flip_row(
     sets, n = search.sets, len(search.places)
     most = largest_greedy(n)
     hit, bound, certified = None, 1, True
+    start: tuple[int, ...] = ()
     if search.stated != "withheld":
         for removed, each in zip(own, ranked, strict=True):
-            size = removed.shape[1]
-            margins = search.margin(single[:, 1:]) if size == 1 else search.margins(each)
-            tolerance = 0.0 if size == 1 else search.tolerance
-            hit, complete = _confirmed(search, removed, margins, tolerance)
+            if removed.shape[1] == 1:
+                looked = _all_drawn(search, removed, single[:, 1:])
+            else:
+                looked = _nearest_drawn(search, removed, search.margins(each))
+            hit, start = looked.hit, looked.nearest
+            search = replace(search, tolerance=looked.tolerance)
             if hit is not None:
                 break
-            certified = certified and complete
-            bound = size + 1
-        if hit is None and own:
-            start = own[-1][int(np.nanargmax(search.margins(ranked[-1])))]
+            certified = certified and looked.complete
+            bound = removed.shape[1] + 1
+        if hit is None and start:
             hit = _greedy(search, start, most)
     decides = search.stated if search.stated in REGIONS or hit is None else hit.reached
     region = REGIONS.index(decides) if decides in REGIONS else int(np.argmax(search.whole))
@@ -242,48 +290,61 @@ def _flip_row(
     }  # fmt: skip
 
 
-def _confirmed(search: _Search, removed: IntArray, margins: FloatArray, tolerance: float) -> tuple[_Hit | None, bool]:
-    """Draw the sets nearest to a change; return the one that changes the verdict, and whether no other can."""
-    order = np.argsort(-np.nan_to_num(margins, nan=-np.inf), kind="stable")
-    near = order[margins[order] > -tolerance]
-    chosen = near[:CONFIRMED]
-    for start in range(0, len(chosen), AT_ONCE):
-        some = removed[chosen[start : start + AT_ONCE]]
-        hit = _best(search, some)
+def _all_drawn(search: _Search, removed: IntArray, chances: FloatArray) -> _Looked:
+    """Return what sets come to whose posteriors are all drawn; chances of shape (n_sets, 3)."""
+    every = [tuple(int(i) for i in each) for each in removed]
+    nearest = every[int(np.argmax(np.nan_to_num(search.margin(chances), nan=-np.inf)))]
+    return _Looked(hit=search.hit(every, chances), nearest=nearest, tolerance=search.tolerance, complete=True)
+
+
+def _nearest_drawn(search: _Search, removed: IntArray, margins: FloatArray) -> _Looked:
+    """Draw the sets nearest to a change until one changes the verdict, or no other is as near as the ranking errs.
+
+    The tolerance is the largest error of the sets drawn so far and, beyond it, the range of these errors: a set that is
+    drawn and does not change the verdict has an error too small to reach any set ranked behind it, so that the largest
+    error alone would never lead on. Without two sets whose draws resolve how far they are from a change no error is
+    told, and what the sets come to is not complete.
+    """
+    known = np.nan_to_num(margins, nan=-np.inf)
+    order = np.argsort(-known, kind="stable")
+    tolerance, errors = search.tolerance, np.zeros(0)
+    nearest: tuple[float, tuple[int, ...]] = (-np.inf, ())
+    for start in range(0, min(CONFIRMED, len(order)), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        if start and errors.size > 1 and known[rows[0]] <= -tolerance:
+            return _Looked(hit=None, nearest=nearest[1], tolerance=tolerance, complete=True)
+        some = [tuple(int(i) for i in each) for each in removed[rows]]
+        chances = search.chances(some)
+        drawn = np.nan_to_num(search.margin(chances), nan=-np.inf)
+        nearest = max(nearest, (float(drawn.max()), some[int(np.argmax(drawn))]))
+        errors = np.append(errors, (drawn - known[rows])[search.resolved(chances) & np.isfinite(drawn)])
+        if errors.size > 1:
+            tolerance = max(tolerance, float(errors.max() + np.ptp(errors)))
+        hit = search.hit(some, chances)
         if hit is not None:
-            return hit, True
-    return None, len(near) <= CONFIRMED
+            return _Looked(hit=hit, nearest=hit.removed, tolerance=tolerance, complete=True)
+    rest = known[order[CONFIRMED:]]
+    complete = not rest.size or (errors.size > 1 and bool(rest[0] <= -tolerance))
+    return _Looked(hit=None, nearest=nearest[1], tolerance=tolerance, complete=complete)
 
 
-def _best(search: _Search, removed: IntArray) -> _Hit | None:
-    """Return the set, among these, whose drawn posterior changes the verdict by most; None if none does."""
-    drawn = search.drawn(removed)
-    chances = np.array([chances_of(drawn, row) for row in range(len(removed))])
-    row = int(np.nanargmax(np.where(np.isfinite(chances).all(axis=1), search.margin(chances), -np.inf)))
-    own = chances_of(drawn, row)
-    if not search.sets.changed(search.whole, own):
-        return None
-    region = REGIONS.index(search.stated) if search.stated in REGIONS else int(np.argmax(own))
-    return _Hit(removed=removed[row], value=own[region], reached=search.sets.verdict(own))
-
-
-def _greedy(search: _Search, start: IntArray, most: int) -> _Hit | None:
-    """Leave out one more model at a time, the one that the approximation says moves the verdict most."""
-    removed, n = start, len(search.places)
-    while len(removed) < most:
+def _greedy(search: _Search, start: Sequence[int], most: int) -> _Hit | None:
+    """Leave out one more model at a time, the one that the approximation says moves the verdict most; draw them all."""
+    n, path = len(search.places), [tuple(start)]
+    while len(path[-1]) < most:
+        removed = path[-1]
         rest = np.setdiff1d(np.arange(n), removed)
         larger = np.column_stack([np.tile(removed, (len(rest), 1)), rest])
         ranked = ranked_posteriors([search.benchmark], search.places, kept_after(larger, n), search.sets.rope.limit)
         margins = replace(search, column=0).margins(ranked)
         if not np.isfinite(margins).any():
-            return None
-        best = int(np.nanargmax(margins))
-        removed = larger[best]
-        if margins[best] > -search.tolerance:
-            hit = _best(search, removed[None])
-            if hit is not None:
-                return hit
-    return None
+            break
+        path.append(tuple(int(i) for i in larger[int(np.nanargmax(margins))]))
+    if len(path) == 1:
+        return None
+    chances = search.chances(path[1:])
+    hits = (search.hit([removed], chances[[row]]) for row, removed in enumerate(path[1:]))
+    return next((hit for hit in hits if hit is not None), None)
 
 
 def _mean_rows(
@@ -311,8 +372,8 @@ def _regions(ranked: SetPosteriors, column: int) -> FloatArray:
     return np.stack([ranked.p_entangled, ranked.p_inverse, ranked.p_distinct], axis=2)[:, column]
 
 
-def _probit(chances: FloatArray) -> FloatArray:
-    return np.asarray(special.ndtri(np.clip(chances, _REST, 1 - _REST)))
+def _probit(chances: FloatArray, share: float) -> FloatArray:
+    return np.asarray(special.ndtri(np.clip(chances, share, 1 - share)))
 
 
 def search_tables(

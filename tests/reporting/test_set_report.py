@@ -75,6 +75,7 @@ def frames() -> dict[str, pd.DataFrame]:
     partial = [
         {"benchmark": B1, "covariate": covariate, "n_models": 22, "n_families": 11, "plain": 0.6, "plain_lower": 0.2,
          "plain_upper": 0.8, "partial": np.nan if given == "refused" else 0.1, "lower": -0.2, "upper": 0.4,
+         "partial_score": np.nan if given == "refused" else 0.2,
          "level": 0.95, "covariate_correlation": 0.9, "vif": vif, "vif_limit": 10.0, "given": given, "why": ""}
         for covariate, vif, given in (("log_compute", 16.0, "refused"), ("log_size", 7.5, "marked"))
     ]  # fmt: skip

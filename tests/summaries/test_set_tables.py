@@ -263,6 +263,90 @@ def test_what_is_stated_of_a_set_is_drawn(sets: ClassSets, searched: tuple[pd.Da
         assert (ends.loc[name, "highest"] >= ends.loc[name, "value"] - 0.02).all()
 
 
+def leverage(seed: int = 1) -> ScoreTable:
+    """Return models of which three are far out in capability and carry what two benchmarks have to do with it.
+
+    Their posteriors are all beyond the limit, with any one model left out too; without two of the three they are not.
+    The third benchmark is capability but for a trace of noise.
+    """
+    table = simulate_table(
+        n_models=24, n_families=20, capability_loadings=[0.95, 0.95, 0.95, 0.9], safety_correlations=[0.9, 0.9, 0.9],
+        seed=seed,
+    )[0]  # fmt: skip
+    scores, rng = table.scores.copy(), np.random.default_rng(seed)
+    far, columns = list(scores.index[[2, 9, 16]]), table.columns("capability")
+    scores.loc[far, columns] += np.array([[4.0], [4.0], [-4.0]]) * scores[columns].std().to_numpy()
+    capability = ((scores[columns] - scores[columns].mean()) / scores[columns].std()).mean(axis=1)
+    for name, slope, noise in zip(SAFETY, (0.2, 0.3, 1.0), (0.3, 0.3, 0.03), strict=True):
+        scores[name] = slope * capability + noise * rng.normal(size=24)
+        scores.loc[far, name] = (1.0 if slope == 1 else 1.1) * capability[far]
+    return table.replace(scores=scores)
+
+
+@pytest.fixture(scope="module")
+def levered(plan: Plan) -> tuple[ClassSets, pd.DataFrame]:
+    """The class of that table, and its rows of `smallest_sets` with sets of two models at most."""
+    table = leverage()
+    own = replace(plan, table=table, aligned=align(table), prepared=standardise(align(table)))
+    found = class_sets(own, fit_of(table))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_search, "largest_exact", lambda n: 2)
+        patch.setattr(set_search, "largest_greedy", lambda n: 2)
+        flips, _ = verdict_sets(found, set_influence(found)[1])
+    return found, pd.DataFrame(flips).set_index("benchmark")
+
+
+def test_models_of_leverage_are_found_where_no_single_one_shows_the_error_of_the_ranking(
+    levered: tuple[ClassSets, pd.DataFrame],
+) -> None:
+    """The pair is further from a change, by the ranking, than the least tolerance; drawn, it changes the verdict."""
+    found, rows = levered
+    for name in SAFETY[:2]:
+        row = rows.loc[name]
+        assert (row["stated"], row["value"]) == ("entangled", 1.0)
+        assert (row["n_removed"], row["lower_bound"]) == (2, 2)
+        removed = tuple(found.models.index(m) for m in row["removed"].split("; "))
+        assert set(removed) <= {2, 9, 16}
+        assert found.changed(found.chances(name), by_hand(found, name, removed))
+
+
+def test_without_a_set_that_tells_the_error_nothing_is_certified(levered: tuple[ClassSets, pd.DataFrame]) -> None:
+    row = levered[1].loc[SAFETY[2]]
+    assert (row["stated"], row["value"], row["how"]) == ("entangled", 1.0, "none found")
+    assert row["lower_bound"] == 3
+    assert not row["certified"]
+
+
+def test_the_error_of_drawn_sets_widens_the_search(
+    levered: tuple[ClassSets, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ranking that errs unevenly is found out by the first sets drawn; one that errs evenly is believed."""
+    found, _ = levered
+    monkeypatch.setattr(set_search, "AT_ONCE", 2)
+    search = set_search._Search(
+        sets=found, benchmark=found.benchmarks[SAFETY[0]], column=0, places=np.arange(24), stated="entangled",
+        whole=found.chances(SAFETY[0]), shift=np.zeros(3), tolerance=set_search.LEAST_TOLERANCE,
+    )  # fmt: skip
+    some = [(2, 9), (2, 16), (9, 16)]
+    drawn = search.margin(search.chances(some))
+    order = np.argsort(drawn)
+    pairs, drawn = np.array(some)[order], drawn[order]
+    assert drawn[0] < drawn[1] < 0 < drawn[2]
+    # The pair that changes the verdict is ranked last; one of the others is nearer than it is put, one further.
+    uneven = np.array([drawn[0] + 0.9, drawn[1] - 0.7, drawn[1] - 0.75])
+    errors = drawn[:2] - uneven[:2]
+    assert errors.max() < -uneven[2] < errors.max() + np.ptp(errors)
+    looked = set_search._nearest_drawn(search, pairs, uneven)
+    assert looked.hit is not None
+    assert looked.hit.removed == tuple(pairs[-1])
+    assert looked.tolerance > -uneven[2]
+    even = drawn - 0.01
+    even[2] = even[:2].min() - 1.0
+    looked = set_search._nearest_drawn(search, pairs, even)
+    assert looked.complete
+    assert looked.hit is None
+
+
 # --- the door ---
 
 
@@ -333,6 +417,12 @@ def test_partial_correlations_are_given_marked_or_refused(sets: ClassSets, plan:
     free = rows.loc["log_size"]
     assert (free["given"] == "yes").all()
     assert ((free["lower"] <= free["partial"]) & (free["partial"] <= free["upper"])).all()
+    size = np.log(models["n_params"].to_numpy(dtype=float))
+    for name in SAFETY:
+        # The correlation of what least squares on the covariate leaves.
+        y, x = (v - np.polyval(np.polyfit(size, v, 1), size) for v in (sets.benchmarks[name].scores, theta))
+        assert free.loc[name, "partial_score"] == pytest.approx(np.corrcoef(y, x)[0, 1], abs=1e-9)
+    assert rows.loc["log_compute", "partial_score"].isna().all()
     again, _ = partial_correlations(sets, nearly, 10.0, 7)
     pd.testing.assert_frame_equal(frame, again)
     none, missing = partial_correlations(sets, models.assign(n_params=np.nan, release_date=""), 10.0, 7)
