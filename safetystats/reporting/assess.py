@@ -226,6 +226,7 @@ def summary_text(content: Mapping[str, Any]) -> list[str]:
             f"{shown}: {own['verdict']}. ρ {numbers.estimate_text(cut['mean'], cut['lower'], cut['upper'])}, "
             f"P(ρ > {limit}) {numbers.probability_text(cut['p_entangled'])}, "
             f"P(|ρ| < {limit}) {numbers.probability_text(cut['p_distinct'])}, "
+            f"P(ρ < {numbers.MINUS}{limit}) {numbers.probability_text(cut['p_inverse'])}, "
             f"{numbers.count_text(own['n_models'], 'model')} of "
             f"{numbers.count_text(own['n_families'], 'family', 'families')}."
         )
