@@ -46,7 +46,7 @@ else
 endif
 
 $(VENV)/installed: pyproject.toml $(VENV)/python
-	@echo "Installing safetystats and what it needs (a minute or two; the first study takes two to four more) ..." >&2
+	@echo "Installing safetystats and what it needs (a minute or two; the first study takes ten minutes or more) ..." >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

@@ -64,7 +64,7 @@ def test_the_default_study_runs_from_the_wheel(study: Study) -> None:
     ):
         assert f'id="{section}"' in page
     figures = re.findall(r"<img [^>]*>", page)
-    assert len(figures) == 9
+    assert len(figures) == 11
     assert all('src="data:image/svg+xml' in figure and 'aria-label="' in figure for figure in figures)
     assert 'http-equiv="Content-Security-Policy"' in page
     assert not list(folder.rglob(".*")), "a temporary file was left behind"
