@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetystats.reporting.badge import draw_badge, draw_intervals, interval_rows, intervals_alt
-from safetystats.reporting.cards import badge_alt, card_page, card_stem, flat, interval_of, number_of
+from safetystats.reporting.cards import badge_alt, card_page, card_stem, flat, interval_of, number_of, region_rows
 from safetystats.reporting.content import json_text, plain
 from safetystats.reporting.prose import Quoter, render_prose
 from safetystats.reporting.text import ANY_LENGTH, escape, interval_head, one_line, table_markdown
@@ -148,19 +148,7 @@ def _estimates(content: Mapping[str, Any]) -> str:
         ["families", *(str(each["n_families"]) for each in own)],
         ["ρ, cut posterior", *(interval_of(each["cut"], "mean") for each in own)],
         ["Spearman, with the 2024 score", *(interval_of(each["spearman"], "correlation") for each in own)],
-        *(
-            [f"P({region})", *(numbers.probability_text(number_of(each["cut"][f"p_{region}"])) for each in own)]
-            for region in ("entangled", "inverse", "distinct")
-        ),
-        [
-            f"slope per sd of capability{f' ({escape(unit)})' if unit else ''}",
-            *(
-                numbers.significant_text(number_of(each["cut"]["slope"]))
-                + f" [{numbers.significant_text(number_of(each['cut']['slope_lower']))}, "
-                + f"{numbers.significant_text(number_of(each['cut']['slope_upper']))}]"
-                for each in own
-            ),
-        ],
+        *region_rows(own, f" ({escape(unit)})" if unit else ""),
     ]
     for key, words in _ESTIMANDS:
         values = [each["estimands"].get(key, {}) for each in own]

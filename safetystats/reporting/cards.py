@@ -192,19 +192,7 @@ def _estimates(card: Card, present: Sequence[str]) -> str:
         ["models, families", *(f"{each['n_models']}, {each['n_families']}" for each in own)],
         *([words, *(interval_of(each[mode], "mean") for each in own)] for mode, words in _ROWS),
         ["Spearman, with the 2024 score", *(interval_of(each["spearman"], "correlation") for each in own)],
-        *(
-            [f"P({region})", *(numbers.probability_text(number_of(each["cut"][f"p_{region}"])) for each in own)]
-            for region in ("entangled", "inverse", "distinct")
-        ),
-        [
-            f"slope per sd of capability{_unit(card)}",
-            *(
-                numbers.significant_text(number_of(each["cut"]["slope"]))
-                + f" [{numbers.significant_text(number_of(each['cut']['slope_lower']))}, "
-                + f"{numbers.significant_text(number_of(each['cut']['slope_upper']))}]"
-                for each in own
-            ),
-        ],
+        *region_rows(own, _unit(card)),
     ]
     for key, words in _ESTIMANDS:
         values = [each["estimands"].get(key, {}) for each in own]
@@ -293,6 +281,21 @@ def card_page(markdown: str, title: str, drawn: Mapping[str, str]) -> str:
         for file, content in drawn.items():
             write_atomic(Path(scratch) / file, content)
         return to_html(markdown, title=title, resources=Path(scratch))
+
+
+def region_rows(own: Sequence[Mapping[str, Any]], unit: str) -> list[list[str]]:
+    """Return the rows of a card with the probabilities of the regions and the slope, a column for every class."""
+    slopes = [
+        [numbers.significant_text(number_of(each["cut"][key])) for key in ("slope", "slope_lower", "slope_upper")]
+        for each in own
+    ]
+    return [
+        *(
+            [f"P({region})", *(numbers.probability_text(number_of(each["cut"][f"p_{region}"])) for each in own)]
+            for region in ("entangled", "inverse", "distinct")
+        ),
+        [f"slope per sd of capability{unit}", *(f"{value} [{low}, {high}]" for value, low, high in slopes)],
+    ]
 
 
 def interval_of(values: Mapping[str, Any], column: str) -> str:

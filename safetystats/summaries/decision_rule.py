@@ -38,7 +38,7 @@ def verdict_changes(old: str, new: str, whole: tuple[float, float, float], witho
     """Return whether a verdict is another one by more than Monte Carlo error.
 
     What must have moved by more than `NOISE` is the probability of the region of the old verdict, or of the new one
-    where the old one is undetermined. Withheld verdicts do not change, and none does by being withheld.
+    where the old one is undetermined. Withheld verdicts do not change, and undetermined ones do not by being withheld.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def verdict_changes(old: str, new: str, whole: tuple[float, float, float], witho
     whole, without : tuple of float
         P(entangled), P(inverse) and P(distinct) behind them; no change where they are NaN.
     """
-    if old == new or "withheld" in (old, new) or not np.isfinite(without).all():
+    if old in (new, "withheld") or not {old, new} & set(_REGIONS) or not np.isfinite(without).all():
         return False
-    region = _REGIONS.index(new if old == "undetermined" else old)
+    region = _REGIONS.index(old if old in _REGIONS else new)
     return abs(without[region] - whole[region]) > NOISE

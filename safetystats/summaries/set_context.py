@@ -16,6 +16,7 @@ from safetystats.scores.question import ask
 from safetystats.scores.resampling import Target, point_correlations
 from safetystats.specs import Rope
 from safetystats.summaries.decision_rule import NOISE as NOISE
+from safetystats.summaries.decision_rule import verdict_changes
 from safetystats.summaries.gates import capability_checks, safety_checks, withheld
 from safetystats.summaries.noise_or_distinct import doubtful
 from safetystats.summaries.plan import Plan
@@ -105,15 +106,9 @@ class ClassSets:
     def changed(self, whole: tuple[float, float, float], chances: tuple[float, float, float]) -> bool:
         """Return whether the verdict of `chances` is another than that of `whole`, by more than Monte Carlo error.
 
-        What must have moved by more than `NOISE` is the probability of the region of the old verdict, or of the new one
-        where the old one is undetermined. Withheld verdicts do not change, and undetermined ones do not by being
-        withheld.
+        See `safetystats.summaries.decision_rule.verdict_changes`.
         """
-        old, new = self.verdict(whole), self.verdict(chances)
-        if old in (new, "withheld") or not np.isfinite(chances).all() or not {old, new} & set(REGIONS):
-            return False
-        region = REGIONS.index(old if old in REGIONS else new)
-        return abs(chances[region] - whole[region]) > NOISE
+        return verdict_changes(self.verdict(whole), self.verdict(chances), whole, chances)
 
     def side(self, correlation: float) -> Side:
         """Return the label of 2024 of a coefficient."""
