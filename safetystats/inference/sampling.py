@@ -1,4 +1,7 @@
-"""Draw from the posterior of a factor model, and from that of several classes; graphs are compiled once."""
+"""Draw from the posterior of a factor model, and from that of several classes.
+
+Graphs are compiled once, and PyMC is imported where one is: where factors are integrated out, none is needed.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,8 @@ from safetystats.inference.arrays import (
 )
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.density_sampling import draw_compiled
-from safetystats.inference.factor import factor_graph
 from safetystats.inference.factor_callback import kept_point, packed, sampled_density
 from safetystats.inference.groups_data import BENCHMARK_FIELDS, CLASS_FIELDS, GroupSize, group_draws
-from safetystats.inference.groups_graph import groups_graph
 from safetystats.inference.integrated import n_free, parameters_at, problem_of, start_of
 from safetystats.inference.nuts import nuts
 from safetystats.inference.parameters import FactorData, draws_of
@@ -43,12 +44,16 @@ class CompiledGroups:
 @functools.lru_cache(maxsize=4)
 def compile_groups(size: GroupSize) -> CompiledGroups:
     """Compile the graph of several classes, for all levels of invariance; the same size compiles once per process."""
+    from safetystats.inference.groups_graph import groups_graph
+
     return CompiledGroups(size=size, handle=nutpie.compile_pymc_model(groups_graph(size), backend="numba"))
 
 
 @functools.lru_cache(maxsize=8)
 def compile_factor(kind: GraphKind) -> Any:
     """Compile a graph in which capability is sampled; the same kind compiles once per process."""
+    from safetystats.inference.factor import factor_graph
+
     return nutpie.compile_pymc_model(factor_graph(kind), backend="numba")
 
 

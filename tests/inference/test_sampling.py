@@ -151,7 +151,7 @@ def test_capability_is_drawn_for_the_parameters_of_each_draw(monkeypatch: pytest
 
 def test_a_kind_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(sampling, "factor_graph", lambda kind: kind)
+    monkeypatch.setattr("safetystats.inference.factor.factor_graph", lambda kind: kind)
     monkeypatch.setattr(nutpie, "compile_pymc_model", lambda graph, backend: calls.append(graph) or len(calls))
     again = sampling.functools.lru_cache(maxsize=COMPILE.cache_info().maxsize)(COMPILE.__wrapped__)
     plain = replace(RICH, noisy=False)
