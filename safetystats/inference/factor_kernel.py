@@ -86,6 +86,14 @@ def logistic(x: float) -> tuple[float, float, float, float]:
 
 
 @compiled
+def of_beta(x: FloatArray, at: int, above: float, below: float, slope: FloatArray) -> tuple[float, float, float]:
+    """Return p and 1 - p at a logit whose p has a beta prior, and the log prior; write its derivative into `slope`."""
+    p, q, log_p, log_q = logistic(x[at])
+    slope[at] = above * q - below * p
+    return p, q, above * log_p + below * log_q
+
+
+@compiled
 def within_families(values: FloatArray, family_of: IntArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return scores less the mean of their family, shape (n, k), and the means, shape (F, k)."""
     n, k = values.shape
@@ -135,8 +143,7 @@ def low_rank(loadings: FloatArray, variance: FloatArray) -> tuple[FloatArray, Fl
 def columns_of(x: FloatArray, problem: Problem, slope: FloatArray) -> tuple[Columns, float]:
     """Return the parameters and the log prior without constants; write its derivatives into `slope`, shape as `x`.
 
-    The prior of a loading is that of the
-    loading turned to the side where the anchors' loadings sum to a positive number.
+    The prior of a loading is that of the loading turned to the side where those of the anchors sum to a positive number.
     """
     k, n_further = problem.places.shape
     rho, sd, icc, unique = np.empty(k), np.empty(k), np.zeros(k), np.empty(k)
@@ -148,10 +155,7 @@ def columns_of(x: FloatArray, problem: Problem, slope: FloatArray) -> tuple[Colu
         anchored += problem.anchors[b] * rho[b]
     turned = 0 if anchored >= 0 else 1
     for b in range(k):
-        p, q, log_p, log_q = logistic(x[b])
-        above, below = problem.loading[b, turned], problem.loading[b, 1 - turned]
-        value += above * log_p + below * log_q
-        slope[b] = above * q - below * p
+        value += of_beta(x, b, problem.loading[b, turned], problem.loading[b, 1 - turned], slope)[2]
         sd[b] = np.exp(x[k + b])
         for at, prior in ((k + b, problem.total_sd), (2 * k + b, problem.intercept)):
             z = (x[at] - prior[0]) / prior[1]
@@ -161,9 +165,8 @@ def columns_of(x: FloatArray, problem: Problem, slope: FloatArray) -> tuple[Colu
     if problem.families:
         for b in range(k + 1):
             prior = problem.icc if b < k else problem.capability_icc
-            p, q, log_p, log_q = logistic(x[at + b])
-            value += prior[0] * log_p + prior[1] * log_q
-            slope[at + b] = prior[0] * q - prior[1] * p
+            p, q, log_prior = of_beta(x, at + b, prior[0], prior[1], slope)
+            value += log_prior
             if b < k:
                 icc[b] = p
             else:
@@ -174,9 +177,8 @@ def columns_of(x: FloatArray, problem: Problem, slope: FloatArray) -> tuple[Colu
             left[b, j + 1] = left[b, j]
             at = problem.places[b, j]
             if at >= 0:
-                p, q, log_p, log_q = logistic(x[at])
-                value += problem.further[0] * log_p + problem.further[1] * log_q
-                slope[at] = problem.further[0] * q - problem.further[1] * p
+                p, q, log_prior = of_beta(x, at, problem.further[0], problem.further[1], slope)
+                value += log_prior
                 partial[b, j] = p - q
                 loadings[j + 1, b] = sd[b] * partial[b, j] * np.sqrt(left[b, j])
                 left[b, j + 1] *= 4.0 * p * q
