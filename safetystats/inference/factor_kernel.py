@@ -143,7 +143,7 @@ def low_rank(loadings: FloatArray, variance: FloatArray) -> tuple[FloatArray, Fl
 def columns_of(x: FloatArray, problem: Problem, slope: FloatArray) -> tuple[Columns, float]:
     """Return the parameters and the log prior without constants; write its derivatives into `slope`, shape as `x`.
 
-    The prior of a loading is that of the loading turned to the side where those of the anchors sum to a positive number.
+    The prior of a loading is that of the loading turned to the side where those of the anchors have a positive sum.
     """
     k, n_further = problem.places.shape
     rho, sd, icc, unique = np.empty(k), np.empty(k), np.zeros(k), np.empty(k)

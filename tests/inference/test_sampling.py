@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import requires
 
 import numpy as np
 import nutpie
@@ -147,6 +148,12 @@ def test_capability_is_drawn_for_the_parameters_of_each_draw(monkeypatch: pytest
     expected = draw_capability(draws_of(found), DATA, np.random.default_rng([7, 1]))
     np.testing.assert_array_equal(found["theta"].to_numpy().reshape(200, 3), expected)
     assert (draw(None, seed=8)["theta"] != found["theta"]).all()
+
+
+def test_the_sampler_is_held_to_versions_whose_inside_is_known() -> None:
+    """Its class for compiled models is built here by hand; another minor version may want other fields."""
+    bound = next(line for line in requires("safetystats") or [] if line.startswith("nutpie"))
+    assert "<0.17" in bound
 
 
 def test_a_kind_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
