@@ -56,13 +56,20 @@ function M.rows(tbl)
   return rows
 end
 
---- What every column asks for: `natural`, all in one line; `need`, the least that can be read; `words`, whether it wraps.
+-- The longer part of "estimate [interval]" set in two lines; nil of other text.
+local function halves(text)
+  local estimate, rest = text:match("^(%S+) ([%[(].*)$")
+  return estimate and math.max(length(estimate), length(rest))
+end
+
+--- What every column asks for: `natural`, all in one line; `need`, the least that can be read; `split`, what is
+-- enough with every interval below its estimate, nil if there is none; `words`, whether it wraps.
 -- `stretch`: how much wider than words of as many letters formulas are, where they are set in a size of their own.
 function M.measure(tbl, stretch)
   stretch = stretch or 1
   local columns = {}
   for place, spec in ipairs(tbl.colspecs) do
-    local head, body, word = 0, 0, 0
+    local head, body, word, half = 0, 0, 0, 0
     for _, row in ipairs(tbl.head.rows) do
       head = math.max(head, heavy(plain(row.cells[place].contents, stretch)))
     end
@@ -70,10 +77,12 @@ function M.measure(tbl, stretch)
       local text = plain(row.cells[place].contents, stretch)
       body = math.max(body, length(text))
       word = math.max(word, longest_word(text, stretch))
+      half = math.max(half, halves(text) or length(text))
     end
     local words = spec[1] ~= pandoc.AlignRight and body > 16
     local need = words and math.max(head, word, math.min(body, COMFORTABLE)) or math.max(head, body)
-    columns[place] = { natural = math.max(head, body), need = need, words = words }
+    local split = spec[1] == pandoc.AlignRight and math.max(head, half) < need and math.max(head, half) or nil
+    columns[place] = { natural = math.max(head, body), need = need, split = split, words = words }
   end
   return columns
 end
@@ -94,10 +103,23 @@ function M.allot(columns, budget)
   return widths, need <= budget, want <= budget
 end
 
---- The first of the settings {budget = ...} in which a table fits, else the last; with the widths in it.
+--- How many lines a row takes in columns of these widths.
+function M.lines(row, widths)
+  local most = 1
+  for place, cell in ipairs(row.cells) do
+    most = math.max(most, math.ceil(length(plain(cell.contents, 1)) / math.max(widths[place] - SEP, 1)))
+  end
+  return most
+end
+
+--- The first of the settings {budget = ..., split = ...} in which a table fits, else the last; with the widths in it.
 function M.choose(columns, settings)
+  local narrow = {}
+  for place, column in ipairs(columns) do
+    narrow[place] = column.split and { natural = column.split, need = column.split } or column
+  end
   for place, setting in ipairs(settings) do
-    local widths, fits, loose = M.allot(columns, setting.budget)
+    local widths, fits, loose = M.allot(setting.split and narrow or columns, setting.budget)
     if fits or place == #settings then
       return setting, widths, fits, loose
     end
@@ -116,6 +138,24 @@ function M.set_widths(tbl, widths, budget)
     specs[place] = { spec[1], widths[place] / whole }
   end
   tbl.colspecs = specs
+end
+
+--- Set every interval below its estimate, in the columns that can be split.
+function M.split_intervals(tbl, columns)
+  for _, row in ipairs(M.rows(tbl)) do
+    for place, cell in ipairs(row.cells) do
+      if columns[place].split and halves(plain(cell.contents, 1)) then
+        local first = true
+        cell.contents = cell.contents:walk({
+          Space = function()
+            local made = first and pandoc.LineBreak() or nil
+            first = false
+            return made
+          end,
+        })
+      end
+    end
+  end
 end
 
 --- A filter that gives every word that is too long places to break at, made by `maker`.

@@ -7,9 +7,16 @@ local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 local SETTINGS = {
   { budget = 128, size = 8 },
   { budget = 146, size = 7 },
+  { budget = 128, size = 8, split = true },
+  { budget = 146, size = 7, split = true },
   { budget = 190, size = 8, turned = true },
   { budget = 216, size = 7, turned = true },
 }
+
+local WRITER = "typst-citations" -- citations are resolved before
+local WHOLE = 10 -- lines up to which a table is not broken
+local TOGETHER = 3 -- rows at the end of a longer table that stay on one page
+local COMPANY = 14 -- lines that must be left where such a table begins: caption, head and a few rows
 
 local NAMES = {
   le = "at most", ge = "at least", sim = "is distributed as", sqrt = "root of", sum = "sum over", mid = "given",
@@ -31,7 +38,7 @@ local function in_words(tex)
 end
 
 local function typst(inlines)
-  return (pandoc.write(pandoc.Pandoc({ pandoc.Plain(inlines) }), "typst"):gsub("%s+$", ""))
+  return (pandoc.write(pandoc.Pandoc({ pandoc.Plain(inlines) }), WRITER):gsub("%s+$", ""))
 end
 
 -- PDF/UA asks for words beside every formula.
@@ -66,52 +73,114 @@ local function picture(el)
   )
 end
 
+-- A table that starts near the foot of a page has its first rows there; typst gives none of them company by itself.
+local function room(lines)
+  return "#block(breakable: false, above: 0pt, below: 0pt, height: " .. lines .. "em)#v(-" .. lines .. "em)"
+end
+
+-- Short tables stay whole. Of longer ones the last rows stay together, as a foot that is not repeated: no page has
+-- the head of a table and one row.
+local function kept(el, widths)
+  local rows, lines = columns.rows(el), 0
+  for _, row in ipairs(rows) do
+    lines = lines + columns.lines(row, widths)
+  end
+  if lines <= WHOLE then
+    return false
+  end
+  local body = el.bodies[#el.bodies]
+  for _ = 1, math.min(TOGETHER, #body.body - 1) do
+    el.foot.rows:insert(1, body.body:remove())
+  end
+  return true
+end
+
 local function table_of(el)
   local measured = columns.measure(el)
   local setting, widths, _, loose = columns.choose(measured, SETTINGS)
   el = el:walk({ Code = breakable })
+  local breaks = kept(el, widths)
+  if setting.split then
+    columns.split_intervals(el, measured)
+  end
   if not loose then
     columns.set_widths(el, widths, setting.budget)
   end
-  return el, setting
+  return el, setting, breaks
 end
 
-local function sized(el, setting)
-  return pandoc.Blocks({
-    pandoc.RawBlock("typst", "#[#set text(size: " .. setting.size .. "pt)"), el, pandoc.RawBlock("typst", "]"),
-  })
+local function sized(el, setting, breaks)
+  local opening = "#[#set text(size: " .. setting.size .. "pt)"
+  if not breaks then
+    opening = opening .. "\n#show figure: set block(breakable: false)"
+  elseif not setting.turned then
+    opening = opening .. "\n" .. room(COMPANY)
+  end
+  return pandoc.Blocks({ pandoc.RawBlock("typst", opening), el, pandoc.RawBlock("typst", "]") })
 end
 
--- Turned tables that follow each other share a page.
+local function pointer(tables)
+  local named, last = {}, #tables
+  for _, name in ipairs(tables) do
+    table.insert(named, "#ref(<" .. name .. ">)")
+  end
+  local words = table.concat(named, ", ", 1, last - 1) .. (last > 1 and " and " or "") .. named[last]
+  local place = last > 1 and " stand on turned pages from " or " stands on a turned page: "
+  return pandoc.RawBlock("typst", words .. place .. "#ref(<" .. tables[1] .. ">, form: \"page\").")
+end
+
+-- A turned page ends the page before it wherever that has come to. Turned tables therefore wait for the end of their
+-- section, where they share pages, and a sentence says where they are.
 local function pages(blocks)
-  local out, open = pandoc.Blocks({}), false
-  for _, block in ipairs(blocks) do
-    local setting
-    if block.t == "Table" then
-      block, setting = table_of(block)
+  local out, waiting, pointed, count = pandoc.Blocks({}), pandoc.Blocks({}), {}, 0
+  local function point()
+    if #pointed > 0 then
+      out:insert(pointer(pointed))
+      pointed = {}
     end
-    local turned = setting ~= nil and setting.turned or false
-    if open and not turned then
-      out:insert(pandoc.RawBlock("typst", "]"))
-    elseif turned and not open then
-      local heads = pandoc.Blocks({}) -- a heading goes with its table
-      while #out > 0 and out[#out].t == "Header" do
-        heads:insert(1, out:remove())
-      end
+  end
+  local function flush()
+    pointed = {} -- they follow at once
+    if #waiting > 0 then
       out:insert(pandoc.RawBlock("typst", "#page(flipped: true)["))
-      out:extend(heads)
+      out:extend(waiting)
+      out:insert(pandoc.RawBlock("typst", "]"))
+      waiting = pandoc.Blocks({})
     end
-    open = turned
-    if setting then
-      out:extend(sized(block, setting))
+  end
+  for _, block in ipairs(blocks) do
+    if block.t == "Header" and block.level == 1 then
+      flush()
+    end
+    local setting, breaks
+    if block.t == "Table" then
+      block, setting, breaks = table_of(block)
+    end
+    if setting and setting.turned then
+      count = count + 1
+      block.identifier = "turned-" .. count
+      table.insert(pointed, block.identifier)
+      waiting:extend(sized(block, setting, breaks))
     else
-      out:insert(block)
+      point()
+      if setting then
+        out:extend(sized(block, setting, breaks))
+      else
+        out:insert(block)
+      end
     end
   end
-  if open then
-    out:insert(pandoc.RawBlock("typst", "]"))
-  end
+  flush()
   return out
+end
+
+-- pandoc draws a line over a foot; this foot is rows like the others.
+local function written(el)
+  if #el.foot.rows == 0 then
+    return nil
+  end
+  local text = pandoc.write(pandoc.Pandoc({ el }), WRITER, { wrap_text = "wrap-none" })
+  return pandoc.RawBlock("typst", (text:gsub("table%.hline%(%),(%s*)table%.footer%(", "%1table.footer(repeat: false, ")))
 end
 
 -- typst refuses a link to a place that the document does not have: its words stay.
@@ -138,4 +207,5 @@ return {
   { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
   { Math = formula },
   { Figure = picture },
+  { Table = written },
 }
