@@ -4,6 +4,7 @@ local M = {}
 
 local SEP = 2 -- characters that a gap between two columns takes
 local LONGEST_WORD = 24 -- a longer word is broken
+local WORTH = 3 -- characters that an interval below its estimate must save
 local COMFORTABLE = 20 -- a column of words is not made narrower than this while another size of type is left
 
 local function plain(blocks, stretch)
@@ -37,12 +38,14 @@ local function longest_word(text, stretch)
   return math.min(longest, math.ceil(stretch * LONGEST_WORD))
 end
 
+local BOLD = 1.06 -- bold letters are wider by so much
+
 -- Heads are bold, and capitals are wider than what is counted as one character.
 local function heavy(text)
   local longest = 0
   for word in text:gmatch("%S+") do
     local _, capitals = word:gsub("%u", "")
-    longest = math.max(longest, length(word) + capitals / 3)
+    longest = math.max(longest, BOLD * length(word) + capitals / 3)
   end
   return math.min(longest, LONGEST_WORD)
 end
@@ -54,6 +57,13 @@ function M.rows(tbl)
     rows:extend(body.body)
   end
   return rows
+end
+
+-- Numbers and words are counted as letters; where most are capitals, they are as wide as that many more.
+local function wide(text)
+  local _, capitals = text:gsub("%u", "")
+  local long = length(text)
+  return capitals > long / 2 and long + math.ceil(capitals / 3) or long
 end
 
 -- The longer part of "estimate [interval]" set in two lines; nil of other text.
@@ -75,13 +85,16 @@ function M.measure(tbl, stretch)
     end
     for _, row in ipairs(M.rows(tbl)) do
       local text = plain(row.cells[place].contents, stretch)
-      body = math.max(body, length(text))
+      body = math.max(body, wide(text))
       word = math.max(word, longest_word(text, stretch))
       half = math.max(half, halves(text) or length(text))
     end
     local words = spec[1] ~= pandoc.AlignRight and body > 16
     local need = words and math.max(head, word, math.min(body, COMFORTABLE)) or math.max(head, body)
-    local split = spec[1] == pandoc.AlignRight and math.max(head, half) < need and math.max(head, half) or nil
+    local split = math.max(head, half)
+    if spec[1] ~= pandoc.AlignRight or need - split < WORTH then
+      split = nil
+    end
     columns[place] = { natural = math.max(head, body), need = need, split = split, words = words }
   end
   return columns
@@ -103,13 +116,22 @@ function M.allot(columns, budget)
   return widths, need <= budget, want <= budget
 end
 
---- How many lines a row takes in columns of these widths.
-function M.lines(row, widths)
-  local most = 1
-  for place, cell in ipairs(row.cells) do
-    most = math.max(most, math.ceil(length(plain(cell.contents, 1)) / math.max(widths[place] - SEP, 1)))
+--- How many lines these rows take in columns of these widths.
+function M.lines(rows, widths)
+  local lines = 0
+  for _, row in ipairs(rows) do
+    local most = 1
+    for place, cell in ipairs(row.cells) do
+      most = math.max(most, math.ceil(length(plain(cell.contents, 1)) / math.max(widths[place] - SEP, 1)))
+    end
+    lines = lines + most
   end
-  return most
+  return lines
+end
+
+--- How many lines of `budget` characters the caption of a table takes.
+function M.caption_lines(tbl, budget)
+  return math.ceil(length(plain(tbl.caption.long, 1)) / budget)
 end
 
 --- The first of the settings {budget = ..., split = ...} in which a table fits, else the last; with the widths in it.
@@ -157,6 +179,20 @@ function M.split_intervals(tbl, columns)
     end
   end
 end
+
+--- A filter that keeps a number and its per cent sign on one line.
+M.per_cent = {
+  Inlines = function(inlines)
+    for place = 2, #inlines - 1 do
+      local before, after = inlines[place - 1], inlines[place + 1]
+      local bound = before.t == "Str" and before.text:find("%d$") and after.t == "Str" and after.text:find("^%%")
+      if bound and inlines[place].t == "Space" then
+        inlines[place] = pandoc.Str("\u{a0}")
+      end
+    end
+    return inlines
+  end,
+}
 
 --- A filter that gives every word that is too long places to break at, made by `maker`.
 function M.breakable(maker)

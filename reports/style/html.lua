@@ -7,6 +7,7 @@ local NAME = 14 -- characters from which the first column is one of names
 local WORDS = 60 -- characters from which a column is one of sentences
 
 return {
+  columns.per_cent,
   {
     Table = function(el)
       local measured = columns.measure(el)

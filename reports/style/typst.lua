@@ -15,8 +15,9 @@ local SETTINGS = {
 
 local WRITER = "typst-citations" -- citations are resolved before
 local WHOLE = 10 -- lines up to which a table is not broken
-local TOGETHER = 3 -- rows at the end of a longer table that stay on one page
-local COMPANY = 14 -- lines that must be left where such a table begins: caption, head and a few rows
+local TOGETHER = 3 -- rows of a longer table that stay together where it begins and where it ends
+local CAPTION = 115 -- characters in a line of a caption
+local LINE, GAP = 1.2, 0.7 -- heights in ems of a line, and of what is between rows, caption and head
 
 local NAMES = {
   le = "at most", ge = "at least", sim = "is distributed as", sqrt = "root of", sum = "sum over", mid = "given",
@@ -73,48 +74,43 @@ local function picture(el)
   )
 end
 
--- A table that starts near the foot of a page has its first rows there; typst gives none of them company by itself.
-local function room(lines)
-  return "#block(breakable: false, above: 0pt, below: 0pt, height: " .. lines .. "em)#v(-" .. lines .. "em)"
-end
-
 -- Short tables stay whole. Of longer ones the last rows stay together, as a foot that is not repeated: no page has
--- the head of a table and one row.
+-- the head of a table and one row. Returns the lines that must be left on the page where a longer one begins, for
+-- caption, head and a few rows, else nil; typst gives the first rows no company by itself.
 local function kept(el, widths)
-  local rows, lines = columns.rows(el), 0
-  for _, row in ipairs(rows) do
-    lines = lines + columns.lines(row, widths)
-  end
-  if lines <= WHOLE then
-    return false
+  local rows = columns.rows(el)
+  if columns.lines(rows, widths) <= WHOLE then
+    return nil
   end
   local body = el.bodies[#el.bodies]
   for _ = 1, math.min(TOGETHER, #body.body - 1) do
     el.foot.rows:insert(1, body.body:remove())
   end
-  return true
+  local first = columns.lines({ table.unpack(rows, 1, TOGETHER) }, widths)
+  return columns.caption_lines(el, CAPTION) + columns.lines(el.head.rows, widths) + first
 end
 
 local function table_of(el)
   local measured = columns.measure(el)
   local setting, widths, _, loose = columns.choose(measured, SETTINGS)
   el = el:walk({ Code = breakable })
-  local breaks = kept(el, widths)
   if setting.split then
     columns.split_intervals(el, measured)
   end
+  local room = kept(el, widths)
   if not loose then
     columns.set_widths(el, widths, setting.budget)
   end
-  return el, setting, breaks
+  return el, setting, room
 end
 
-local function sized(el, setting, breaks)
+local function sized(el, setting, room)
   local opening = "#[#set text(size: " .. setting.size .. "pt)"
-  if not breaks then
+  if room then
+    local height = room * LINE + (TOGETHER + 2) * GAP
+    opening = opening .. ("\n#block(breakable: false, spacing: 0pt, height: %.1fem)#v(-%.1fem)"):format(height, height)
+  else
     opening = opening .. "\n#show figure: set block(breakable: false)"
-  elseif not setting.turned then
-    opening = opening .. "\n" .. room(COMPANY)
   end
   return pandoc.Blocks({ pandoc.RawBlock("typst", opening), el, pandoc.RawBlock("typst", "]") })
 end
@@ -152,19 +148,19 @@ local function pages(blocks)
     if block.t == "Header" and block.level == 1 then
       flush()
     end
-    local setting, breaks
+    local setting, room
     if block.t == "Table" then
-      block, setting, breaks = table_of(block)
+      block, setting, room = table_of(block)
     end
     if setting and setting.turned then
       count = count + 1
       block.identifier = "turned-" .. count
       table.insert(pointed, block.identifier)
-      waiting:extend(sized(block, setting, breaks))
+      waiting:extend(sized(block, setting, room))
     else
       point()
       if setting then
-        out:extend(sized(block, setting, breaks))
+        out:extend(sized(block, setting, room))
       else
         out:insert(block)
       end
@@ -203,6 +199,7 @@ end
 
 return {
   { Pandoc = resolved },
+  columns.per_cent,
   { Str = breakable },
   { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
   { Math = formula },

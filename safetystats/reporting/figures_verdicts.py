@@ -48,6 +48,7 @@ from safetystats.reporting.figure_style import (
     write_rows,
 )
 from safetystats.reporting.figure_text import TINY, counts_text, fit_names, safe_text, text_width, without_shared_ending
+from safetystats.reporting.text import LONGEST_NAME
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
 
 QUADRANT_MARKS: Mapping[str, Mark] = {
@@ -221,7 +222,7 @@ def draw_liability(
                 axes.set_ylabel("slope over smallest effect of interest")
         legend(figure, entries)
         cell = (WIDTH - 2 * EDGE) / columns
-        short = fit_names(names, cell - text_width("00 ", TINY) - 0.1, TINY)
+        short = fit_names(names, cell - text_width("00 ", TINY) - 0.1, TINY, longest=LONGEST_NAME)
         for benchmark, number in numbers.items():
             column, line = divmod(number - 1, lines)
             figure.text(

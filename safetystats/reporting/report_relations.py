@@ -130,22 +130,21 @@ def shares_table(analysis: Analysis, names: Names) -> str:
                 for verdict in ("entangled", "distinct", "inverse", "undetermined")
             ),
             estimate_text(r["median"], r["lowest"], r["highest"]),
-            CHOICE_NAMES.get(str(r["decisive"]), ABSENT),
-            percent_text(r[f"by_{r['decisive']}"]) if r["decisive"] else ABSENT,
+            f"{CHOICE_NAMES[str(r['decisive'])]} ({percent_text(r[f'by_{r["decisive"]}'])})" if r["decisive"] else ABSENT,
         ]
         for r in order.head(MOST_ROWS).to_dict("records")
     ]  # fmt: skip
     head = [
-        "Benchmark", "Class", "Verdict", "Number", "Entangled", "Distinct", "Inverse", "Undetermined",
-        "Median \\[range\\]", "Decided most by", "Share",
+        "Benchmark", "Class", "Verdict", "n", "Entangled", "Distinct", "Inverse", "Undetermined",
+        "Median \\[range\\]", "Decided most by",
     ]  # fmt: skip
     caption = (
-        "Verdict of the study (cut posterior), number of the listed specifications, and their weighted share with each "
-        "verdict, before noise is looked at (in brackets without those within families); median, lowest and "
-        "highest estimate; the choice between whose options most of the variance of the closed-form estimates lies, "
-        f"and its share.{_cut(frame, 'specification_shares')}"
+        "Verdict of the study (cut posterior), number n of the listed specifications, and their weighted share with "
+        "each verdict, before noise is looked at (in brackets without those within families); median, lowest and "
+        "highest estimate; the choice between whose options most of the variance of the closed-form estimates lies "
+        f"(and its share).{_cut(frame, 'specification_shares')}"
     )
-    return table_markdown(head, rows, source="specification_shares", caption=caption, numeric=(3, 4, 5, 6, 7, 8, 10))
+    return table_markdown(head, rows, source="specification_shares", caption=caption, numeric=range(3, 9))
 
 
 def _slope(row: pd.Series) -> str:
