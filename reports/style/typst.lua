@@ -6,9 +6,9 @@ local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 -- Characters that a line holds, by size of type (Libertinus Serif, A4 with the margins of report.typ).
 local SETTINGS = {
   { budget = 128, size = 8 },
-  { budget = 146, size = 7 },
+  { budget = 148, size = 7 },
   { budget = 128, size = 8, split = true },
-  { budget = 146, size = 7, split = true },
+  { budget = 148, size = 7, split = true },
   { budget = 190, size = 8, turned = true },
   { budget = 216, size = 7, turned = true },
 }

@@ -130,7 +130,7 @@ def shares_table(analysis: Analysis, names: Names) -> str:
                 for verdict in ("entangled", "distinct", "inverse", "undetermined")
             ),
             estimate_text(r["median"], r["lowest"], r["highest"]),
-            f"{CHOICE_NAMES[str(r['decisive'])]} ({percent_text(r[f'by_{r["decisive"]}'])})" if r["decisive"] else ABSENT,
+            _decisive(r),
         ]
         for r in order.head(MOST_ROWS).to_dict("records")
     ]  # fmt: skip
@@ -145,6 +145,11 @@ def shares_table(analysis: Analysis, names: Names) -> str:
         f"(and its share).{_cut(frame, 'specification_shares')}"
     )
     return table_markdown(head, rows, source="specification_shares", caption=caption, numeric=range(3, 9))
+
+
+def _decisive(row: Mapping[str, object]) -> str:
+    choice = str(row["decisive"])
+    return f"{CHOICE_NAMES[choice]} ({percent_text(float(str(row[f'by_{choice}'])))})" if choice else ABSENT
 
 
 def _slope(row: pd.Series) -> str:
