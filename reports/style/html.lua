@@ -3,6 +3,7 @@
 local here = pandoc.path.directory(PANDOC_SCRIPT_FILE)
 local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 
+local breakable = columns.breakable(function() return pandoc.RawInline("html", "<wbr>") end)
 local NAME = 14 -- characters from which the first column is one of names
 local WORDS = 60 -- characters from which a column is one of sentences
 
@@ -20,7 +21,7 @@ return {
           end
         end
       end
-      return el
+      return el:walk({ Str = breakable })
     end,
   },
 }
