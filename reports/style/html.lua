@@ -6,6 +6,7 @@ local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 local breakable = columns.breakable(function() return pandoc.RawInline("html", "<wbr>") end)
 local NAME = 14 -- characters from which the first column is one of names
 local WORDS = 60 -- characters from which a column is one of sentences
+local PHRASE = 24 -- characters from which another column is one of phrases
 
 return {
   columns.per_cent,
@@ -18,6 +19,8 @@ return {
             cell.attr.classes:insert("words")
           elseif place == 1 and measured[place].natural > NAME then
             cell.attr.classes:insert("name")
+          elseif measured[place] and measured[place].words and measured[place].natural > PHRASE then
+            cell.attr.classes:insert("phrase")
           end
         end
       end

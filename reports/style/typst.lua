@@ -121,8 +121,8 @@ local function pointer(tables)
     table.insert(named, "#ref(<" .. name .. ">)")
   end
   local words = table.concat(named, ", ", 1, last - 1) .. (last > 1 and " and " or "") .. named[last]
-  local place = last > 1 and " stand on turned pages from " or " stands on a turned page: "
-  return pandoc.RawBlock("typst", words .. place .. "#ref(<" .. tables[1] .. ">, form: \"page\").")
+  local place = last > 1 and " stand on turned pages, from " or " stands on a turned page: "
+  return pandoc.RawBlock("typst", "#par[" .. words .. place .. "#ref(<" .. tables[1] .. ">, form: \"page\").]")
 end
 
 -- A turned page ends the page before it wherever that has come to. Turned tables therefore wait for the end of their
