@@ -38,7 +38,7 @@ def text(paragraphs: int) -> str:
     return "\n\n".join(f"Paragraph {k} says a few words on one line." for k in range(paragraphs))
 
 
-@pytest.mark.parametrize("rows", [*range(41, 59, 2)])
+@pytest.mark.parametrize("rows", [*range(59, 65)])
 def test_no_page_has_the_head_of_a_table_and_hardly_a_row(rows: int, tmp_path: Path) -> None:
     found = pages(f"# One\n\n{table(rows)}\n\nThe end.\n", tmp_path)
     counts = [page.count("row") for _, page in found if "Head" in page]
@@ -47,13 +47,13 @@ def test_no_page_has_the_head_of_a_table_and_hardly_a_row(rows: int, tmp_path: P
     assert all("Head" in page for _, page in found if "row" in page), "a foot is no head"
 
 
-@pytest.mark.parametrize("before", [*range(18, 34, 2)])
+@pytest.mark.parametrize("before", [*range(34, 41)])
 def test_a_table_begins_with_some_rows_or_on_the_next_page(before: int, tmp_path: Path) -> None:
     found = pages(f"# One\n\n{text(before)}\n\n{table(30)}\n\nThe end.\n", tmp_path)
     assert min(page.count("row") for _, page in found if "Head" in page) >= FEWEST
 
 
-@pytest.mark.parametrize("before", [*range(20, 34, 2)])
+@pytest.mark.parametrize("before", [32, 34, 36, 38])
 def test_a_short_table_stays_whole(before: int, tmp_path: Path) -> None:
     found = pages(f"# One\n\n{text(before)}\n\n{table(SHORT)}\n\nThe end.\n", tmp_path)
     assert [page.count("row") for _, page in found if "row" in page] == [SHORT]
