@@ -92,6 +92,17 @@ def test_the_key_of_the_quadrants_has_names_in_full(monkeypatch: pytest.MonkeyPa
     assert sorted(text.split(" ", 1)[1] for text in seen) == sorted(long)
 
 
+def test_numbers_of_crowded_points_stay_apart_and_inside() -> None:
+    rng = np.random.default_rng(4)
+    points = rng.normal([300.0, 90.0], [40.0, 20.0], (MOST_POINTS, 2))
+    offsets = np.array(figures_verdicts._offsets(points[:, 0], points[:, 1], 450.0, 187.0))
+    places = points + offsets
+    between = np.hypot(*(places[:, None] - places[None]).T) + np.where(np.eye(MOST_POINTS), np.inf, 0.0)
+    assert between.min() >= figures_verdicts.ROOM - 0.01
+    assert ((places > 0) & (places < [450.0, 187.0])).all()
+    assert np.hypot(*offsets.T).max() <= max(figures_verdicts.RINGS) + 0.01
+
+
 def test_many_benchmarks_are_cut_to_the_largest_correlations_and_none_gives_no_figure() -> None:
     tables = made(n=MOST_POINTS + 5, classes=("base",))
     drawing = draw_liability(
