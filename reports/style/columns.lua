@@ -195,9 +195,10 @@ M.per_cent = {
 }
 
 --- A filter that gives every word that is too long places to break at, made by `maker`.
-function M.breakable(maker)
+-- `longest`: letters of the longest word that stays whole, if not those that fit a page.
+function M.breakable(maker, longest)
   return function(el)
-    if length(el.text) <= LONGEST_WORD then
+    if length(el.text) <= (longest or LONGEST_WORD) then
       return nil
     end
     local parts, run, count = pandoc.List({}), "", 0
