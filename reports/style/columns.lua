@@ -162,6 +162,16 @@ function M.set_widths(tbl, widths, budget)
   tbl.colspecs = specs
 end
 
+--- Whether a cell has a word that is longer than any that is one.
+function M.unwieldy(cell)
+  for word in plain(cell.contents, 1):gmatch("%S+") do
+    if length(word) > LONGEST_WORD then
+      return true
+    end
+  end
+  return false
+end
+
 --- Set every interval below its estimate, in the columns that can be split.
 function M.split_intervals(tbl, columns)
   for _, row in ipairs(M.rows(tbl)) do
@@ -195,10 +205,9 @@ M.per_cent = {
 }
 
 --- A filter that gives every word that is too long places to break at, made by `maker`.
--- `longest`: letters of the longest word that stays whole, if not those that fit a page.
-function M.breakable(maker, longest)
+function M.breakable(maker)
   return function(el)
-    if length(el.text) <= (longest or LONGEST_WORD) then
+    if length(el.text) <= LONGEST_WORD then
       return nil
     end
     local parts, run, count = pandoc.List({}), "", 0

@@ -3,8 +3,6 @@
 local here = pandoc.path.directory(PANDOC_SCRIPT_FILE)
 local columns = dofile(pandoc.path.join({ here, "columns.lua" }))
 
-local ADDRESS = 32 -- characters beyond which a word is no word but an address, and may break
-local breakable = columns.breakable(function() return pandoc.RawInline("html", "<wbr>") end, ADDRESS)
 local NAME = 14 -- characters from which the first column is one of names
 local WORDS = 60 -- characters from which a column is one of sentences
 local PHRASE = 24 -- characters from which another column is one of phrases
@@ -25,7 +23,14 @@ return {
           end
         end
       end
-      return el:walk({ Str = breakable })
+      for _, row in ipairs(columns.rows(el)) do
+        for _, cell in ipairs(row.cells) do
+          if columns.unwieldy(cell) then
+            cell.attr.classes:insert("long")
+          end
+        end
+      end
+      return el
     end,
   },
 }
