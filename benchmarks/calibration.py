@@ -60,8 +60,8 @@ from safetystats.inference.calibration import Envelope, ecdf_envelope, rank_stat
 from safetystats.inference.cut import CutDraws, cut_posterior
 from safetystats.inference.fits import joint_weights
 from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
-from safetystats.inference.problems import data_of, kind_for, kind_of, structure_of
-from safetystats.inference.sampling import compile_factor, draw_posterior
+from safetystats.inference.problems import data_of, kind_for, structure_of
+from safetystats.inference.sampling import draw_posterior
 from safetystats.inference.streams import seed_for
 from safetystats.specs import FactorSpec, SamplingPlan, read_spec
 from safetystats.tables.load import load_table
@@ -116,7 +116,7 @@ class Case(NamedTuple):
     table: ScoreTable
     capability: list[str]
     safety: list[str]
-    kind: GraphKind
+    kind: GraphKind | None
 
 
 class Job(NamedTuple):
@@ -145,10 +145,10 @@ def cases_of(spec_name: str, table_name: str) -> list[Case]:
     return found
 
 
-def plan_for(kind: GraphKind, spec: FactorSpec) -> SamplingPlan:
+def plan_for(kind: GraphKind | None, data: FactorData, spec: FactorSpec) -> SamplingPlan:
     """Return a short plan: longer where draws are more strongly correlated."""
-    if kind.evaluator == "integrated":
-        tune, draws = (400, 300) if kind.size.n_further else (300, 250)
+    if kind is None and data.complete:
+        tune, draws = (300, 250) if spec.further == "none" else (400, 300)
     else:
         tune, draws = 500, 500
     return SamplingPlan(chains=2, draws=draws, tune=tune, target_accept=spec.sampling.target_accept)
@@ -190,9 +190,8 @@ def simulate(job: Job) -> dict[str, Any]:
     both = FactorData(values=values, families=like.families, noise=like.noise)
     alone = FactorData(values=values[:, :k], families=like.families, noise=like.noise[:, :k])
     inner = Structure(anchors=structure.anchors[:k], pattern=structure.pattern[:k], families=structure.families)
-    kind = kind_of(case.kind, alone)
-    plan = plan_for(kind, spec)
-    tree = draw_posterior(compile_factor(kind), alone, spec.priors, inner, plan, int(rng.integers(2**62)), cores=1)
+    plan = plan_for(case.kind, alone, spec)
+    tree = draw_posterior(case.kind, alone, spec.priors, inner, plan, int(rng.integers(2**62)), cores=1)
     posterior = tree["posterior"].to_dataset()
     draws, shape = draws_of(posterior), (plan.chains, plan.draws)
     theta = posterior["theta"].to_numpy().reshape(draws.n_draws, -1)
@@ -231,10 +230,8 @@ def simulate(job: Job) -> dict[str, Any]:
     }
     refit = not (pareto_k <= spec.gates.pareto_k and effective >= FEW)
     if refit:
-        own = kind_of(case.kind, both)
-        again = draw_posterior(
-            compile_factor(own), both, spec.priors, structure, plan_for(own, spec), int(rng.integers(2**62)), cores=1
-        )
+        own = plan_for(case.kind, both, spec)
+        again = draw_posterior(case.kind, both, spec.priors, structure, own, int(rng.integers(2**62)), cores=1)
         joint = draws_of(again["posterior"].to_dataset())
         safety["joint"] = (joint.rho[:, k], joint.icc[:, k], None)
     means = {}
@@ -531,9 +528,11 @@ def fits_table(choice: argparse.Namespace) -> list[str]:
             if len(rows) < 2:
                 continue
             case = cases_of(spec, table)[0]
-            plan = plan_for(case.kind, case.spec)
+            data = data_of(case.table, case.capability, case.spec)
+            plan = plan_for(case.kind, data, case.spec)
+            evaluator = "sampled" if case.kind is not None else "integrated" if data.complete else "completed"
             lines.append(
-                f"| {spec} | {table} | {len(rows)} | {case.kind.evaluator} | {plan.chains} x {plan.draws} after "
+                f"| {spec} | {table} | {len(rows)} | {evaluator} | {plan.chains} x {plan.draws} after "
                 f"{plan.tune} | {100 * (rows['r_hat'] > 1.05).mean():.0f} % | {rows['ess'].median():.0f} | "
                 f"{100 * (rows['divergences'] > 0).mean():.0f} % | {100 * rows['refit'].mean():.0f} % | "
                 f"{rows['seconds'].median():.1f} |"

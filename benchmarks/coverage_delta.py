@@ -43,12 +43,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from safetystats.inference.arrays import FactorSize, GraphKind, Structure
+from safetystats.inference.arrays import Structure
 from safetystats.inference.cut import cut_posterior, icc_grid
 from safetystats.inference.paired import CANDIDATES, PairedDraws, paired_posterior, side_of
 from safetystats.inference.paired_likelihood import Side, Spectra, grid_spectra
 from safetystats.inference.parameters import FactorData
-from safetystats.inference.sampling import CompiledFactor, compile_factor, draw_posterior
+from safetystats.inference.sampling import draw_posterior
 from safetystats.scores.dependent import dependent_difference
 from safetystats.scores.intervals import bayesian_bootstrap, class_difference
 from safetystats.scores.resampling import Target, point_correlations, target_scores
@@ -197,14 +197,12 @@ def posterior_rows(
     return rows
 
 
-def fitted_theta(
-    values: FloatArray, families: IntArray, spec: FactorSpec, compiled: CompiledFactor, seed: int
-) -> FloatArray:
+def fitted_theta(values: FloatArray, families: IntArray, spec: FactorSpec, seed: int) -> FloatArray:
     """Return draws of capability, shape (T, n), from the factor model of standardised capability benchmarks."""
     k = values.shape[1]
     structure = Structure(anchors=np.ones(k, dtype=bool), pattern=np.zeros((k, 0), dtype=bool))
     data = FactorData(values=values, families=families, noise=np.zeros_like(values))
-    tree = draw_posterior(compiled, data, spec.priors, structure, PLAN, seed, cores=1)["posterior"]
+    tree = draw_posterior(None, data, spec.priors, structure, PLAN, seed, cores=1)["posterior"]
     every = tree["theta"].to_numpy().reshape(-1, len(values))
     return np.asarray(every[np.linspace(0, len(every) - 1, CUT[0]).round().astype(int)])
 
@@ -229,7 +227,7 @@ def bootstrap_rows(
 
 
 def one_replication(
-    number: int, made: Design, spec: FactorSpec, compiled: CompiledFactor | None, known: Spectra, seed: int
+    number: int, made: Design, spec: FactorSpec, fitted: bool, known: Spectra, seed: int
 ) -> pd.DataFrame:
     """Return a row for every safety benchmark and method; without a graph only for those that are given theta."""
     streams = np.random.SeedSequence(seed, spawn_key=(number,)).spawn(4)
@@ -247,11 +245,10 @@ def one_replication(
     held = {c: np.tile(theta[c], (KNOWN[0], 1)) for c in CLASSES}
     rows = posterior_rows("known", safety, held, made, spec, KNOWN[1], known, generators())
     xs = {"known_zou": theta}
-    if compiled is not None:
+    if fitted:
         seeds = streams[2].generate_state(2)
         drawn = {
-            c: fitted_theta(capability[c], made.families[c], spec, compiled, int(s))
-            for c, s in zip(CLASSES, seeds, strict=True)
+            c: fitted_theta(capability[c], made.families[c], spec, int(s)) for c, s in zip(CLASSES, seeds, strict=True)
         }
         rows += posterior_rows("cut", safety, drawn, made, spec, CUT[1], known, generators())
         more, xs["zou"] = bootstrap_rows(capability, safety, made, streams[3])
@@ -415,8 +412,6 @@ def main() -> None:
     assert isinstance(spec, FactorSpec)
     start, cpu = time.perf_counter(), time.process_time()
     made = design()
-    size = FactorSize(n_models=27, n_benchmarks=len(LOADINGS), n_families=len(SIZES))
-    compiled = None if choice.known_only else compile_factor(GraphKind(evaluator="integrated", size=size))
     empty = {
         c: Side(
             rho=np.empty((0, 0)), icc=np.empty((0, 0)), residual=np.empty((0, 0, 0)), noise=None,
@@ -433,7 +428,7 @@ def main() -> None:
     for number in range(choice.replications):
         if time.perf_counter() - start > 60 * choice.minutes:
             break
-        rows.append(one_replication(number, made, spec, compiled, known, choice.seed))
+        rows.append(one_replication(number, made, spec, not choice.known_only, known, choice.seed))
         if number % 10 == 9:
             page_of(rows)
             print(f"{number + 1} replications: {time.perf_counter() - start:.0f} s", flush=True)

@@ -47,11 +47,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from safetystats.inference.arrays import FactorSize, GraphKind, Structure
+from safetystats.inference.arrays import Structure
 from safetystats.inference.cut import cut_posterior
 from safetystats.inference.fits import joint_weights
 from safetystats.inference.parameters import FactorData
-from safetystats.inference.sampling import CompiledFactor, compile_factor, draw_posterior
+from safetystats.inference.sampling import draw_posterior
 from safetystats.scores.intervals import bca, family_bootstrap, fisher
 from safetystats.scores.resampling import Target, point_correlations
 from safetystats.specs import FactorSpec, SamplingPlan, read_spec
@@ -171,7 +171,7 @@ def bounds(rho: FloatArray, weight: FloatArray | None = None) -> tuple[float, fl
 
 
 def posterior_intervals(
-    values: FloatArray, safety: FloatArray, families: IntArray, spec: FactorSpec, compiled: CompiledFactor,
+    values: FloatArray, safety: FloatArray, families: IntArray, spec: FactorSpec,
     seed: np.random.SeedSequence,
 ) -> tuple[dict[str, FloatArray], FloatArray]:  # fmt: skip
     """Return intervals (B, 2) of cut and joint, and which benchmarks were sampled anew."""
@@ -185,7 +185,7 @@ def posterior_intervals(
         structure = Structure(anchors=anchors[:width], pattern=np.zeros((width, 0), dtype=bool))
         data = FactorData(values=columns, families=families, noise=np.zeros_like(columns))
         number = int(stream.generate_state(1)[0])
-        tree = draw_posterior(compiled, data, spec.priors, structure, PLAN, number, cores=1)["posterior"]
+        tree = draw_posterior(None, data, spec.priors, structure, PLAN, number, cores=1)["posterior"]
         return tree["theta"].to_numpy() if width == k else tree["rho"].to_numpy()[..., -1]
 
     chains = fit(values, streams[0])
@@ -210,9 +210,7 @@ def posterior_intervals(
     return {kind: np.array(pairs) for kind, pairs in found.items()}, anew
 
 
-def one_replication(
-    number: int, place: tuple[int, int], spec: FactorSpec, compiled: CompiledFactor, seed: int
-) -> list[dict[str, object]]:
+def one_replication(number: int, place: tuple[int, int], spec: FactorSpec, seed: int) -> list[dict[str, object]]:
     """Return a row for every safety column and method."""
     design, scenario = DESIGNS[place[0]], SCENARIOS[place[1]]
     streams = np.random.SeedSequence(seed, spawn_key=(number, *place)).spawn(4)
@@ -221,7 +219,7 @@ def one_replication(
     families = np.sort(np.concatenate([np.arange(f), rng.integers(0, f, n - f)]))
     sample = simulate(scenario, design, COLUMNS, families, rng)
     values, safety = ((x - x.mean(0)) / x.std(0) for x in (sample.capability, sample.safety))
-    found, anew = posterior_intervals(values, safety, families, spec, compiled, streams[1])
+    found, anew = posterior_intervals(values, safety, families, spec, streams[1])
     target = Target(capability=values, values=safety, member=np.full(len(COLUMNS), -1))
     closed = {
         "bca": bca(target, level=LEVEL, n_resamples=RESAMPLES, seed=streams[2]),
@@ -397,15 +395,6 @@ def main() -> None:
     spec = read_spec(choice.spec, "factor")
     assert isinstance(spec, FactorSpec)
     start, cpu = time.perf_counter(), time.process_time()
-    compiled = [
-        compile_factor(
-            GraphKind(
-                evaluator="integrated",
-                size=FactorSize(n_models=d.models, n_benchmarks=d.benchmarks + 1, n_families=d.families),
-            )
-        )
-        for d in DESIGNS
-    ]
     truths = {(d.models, s.label): estimands(s, d, choice.seed) for d in DESIGNS for s in SCENARIOS}
     rows: list[dict[str, object]] = []
     text = ""
@@ -413,7 +402,7 @@ def main() -> None:
         if time.perf_counter() - start > 60 * choice.minutes:
             break
         for place in np.ndindex(len(DESIGNS), len(SCENARIOS)):
-            rows += one_replication(number, place, spec, compiled[place[0]], choice.seed)
+            rows += one_replication(number, place, spec, choice.seed)
         if number % 10 == 9 or number == choice.replications - 1:
             seconds = time.perf_counter() - start
             text = write(choice, tabulate(pd.DataFrame(rows), truths), spec, seconds, time.process_time() - cpu)

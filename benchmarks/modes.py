@@ -27,10 +27,10 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from safetystats.inference.arrays import FactorSize, GraphKind
+from safetystats.inference.arrays import GraphKind
 from safetystats.inference.convergence import MODE_LIMIT, convergence
 from safetystats.inference.problems import data_of, structure_of
-from safetystats.inference.sampling import compile_factor, draw_posterior
+from safetystats.inference.sampling import draw_posterior
 from safetystats.specs import BetaPrior, FactorSpec, LogNormalPrior, SamplingPlan, read_spec
 from safetystats.tables.load import load_table
 from safetystats.tables.prepare import align, standardise
@@ -83,11 +83,10 @@ def trials() -> Iterator[tuple[str, str, xr.DataTree]]:
     for label, sd in (("default", 1.0), ("wide", 5.0)):
         yield "textbook", label, textbook(data.values, names, sd)
     n, k = data.values.shape
-    for evaluator in ("sampled", "integrated"):
-        size = FactorSize(n_models=n, n_benchmarks=k, n_families=len(set(data.families.tolist())))
-        compiled = compile_factor(GraphKind(evaluator=evaluator, size=size))
+    graph = GraphKind(n_models=n, n_benchmarks=k, n_families=len(set(data.families.tolist())))
+    for evaluator, kind in (("sampled", graph), ("integrated", None)):
         for label, priors in (("default", spec.priors), ("wide", wide)):
-            tree = draw_posterior(compiled, data, priors, structure, PLAN, SEED, cores=1)
+            tree = draw_posterior(kind, data, priors, structure, PLAN, SEED, cores=1)
             named = tree["posterior"].to_dataset().assign_coords(benchmark=names)
             yield (
                 evaluator,

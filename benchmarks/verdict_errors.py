@@ -125,17 +125,16 @@ def verdicts(
     return words
 
 
-def fitted_draws(scores: FloatArray, families: IntArray, spec: FactorSpec, compiled: object, seed: int) -> FloatArray:
+def fitted_draws(scores: FloatArray, families: IntArray, spec: FactorSpec, seed: int) -> FloatArray:
     """Return draws of capability from the whole factor model, loadings estimated, shape (DRAWS, n)."""
     from safetystats.inference.arrays import Structure
     from safetystats.inference.parameters import FactorData
-    from safetystats.inference.sampling import CompiledFactor, draw_posterior
+    from safetystats.inference.sampling import draw_posterior
 
-    assert isinstance(compiled, CompiledFactor)
     z = (scores - scores.mean(0)) / scores.std(0)
     structure = Structure(anchors=np.ones(BENCHMARKS, dtype=bool), pattern=np.zeros((BENCHMARKS, 0), dtype=bool))
     data = FactorData(values=z, families=families, noise=np.zeros_like(z))
-    tree = draw_posterior(compiled, data, spec.priors, structure, PLAN, seed, cores=1)["posterior"]
+    tree = draw_posterior(None, data, spec.priors, structure, PLAN, seed, cores=1)["posterior"]
     theta = tree["theta"].to_numpy()
     every = theta.reshape(-1, theta.shape[-1])
     return np.asarray(every[np.linspace(0, len(every) - 1, DRAWS).round().astype(int)], dtype=np.float64)
@@ -288,13 +287,6 @@ def main() -> None:
     def minutes() -> float:
         return (time.process_time() - begin) / 60
 
-    compiled: object = None
-    if args.fits:
-        from safetystats.inference.arrays import FactorSize, GraphKind
-        from safetystats.inference.sampling import compile_factor
-
-        size = FactorSize(n_models=max(FITTED), n_benchmarks=BENCHMARKS, n_families=max(FITTED))
-        compiled = compile_factor(GraphKind(evaluator="integrated", size=size))
     for number in range(args.replications):
         if minutes() > args.minutes:
             break
@@ -307,8 +299,8 @@ def main() -> None:
                 where = {"kappa": kappa, "n": n, "replication": number}
                 words = verdicts(safety, theta, families, spec, rope, rng)
                 rows += rows_of(words, rope.limit, where | {"loadings": "known"})
-                if compiled is not None and number < args.fits and n in FITTED and place == 0:
-                    theta = fitted_draws(capability, families, spec, compiled, int(rng.integers(2**31)))
+                if number < args.fits and n in FITTED and place == 0:
+                    theta = fitted_draws(capability, families, spec, int(rng.integers(2**31)))
                     words = verdicts(safety, theta, families, spec, rope, rng)
                     rows += rows_of(words, rope.limit, where | {"loadings": "estimated"})
         if number % 20 == 19:

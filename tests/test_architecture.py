@@ -24,7 +24,7 @@ DOORS = {
     "pymc": {"inference/factor.py", "inference/groups_graph.py"},
     "pytensor": {"inference/factor.py", "inference/groups_graph.py"},
     "nutpie": {"inference/nuts.py", "inference/sampling.py", "inference/density_sampling.py"},
-    "numba": {"inference/crossed_kernel.py"},
+    "numba": {"inference/native.py"},
     "statsmodels": {"inference/mixed.py"},
     "matplotlib": {name for path in MODULES if (name := name_of(path)).startswith("reporting/figure")},
     "pypandoc": {"reporting/writers.py"},

@@ -17,7 +17,12 @@ LATER_ACCEPT = (0.99, 0.998)
 
 
 def sample(
-    kind: GraphKind, data: FactorData, structure: Structure, spec: FactorSpec, seed: int, report: Report | None = None
+    kind: GraphKind | None,
+    data: FactorData,
+    structure: Structure,
+    spec: FactorSpec,
+    seed: int,
+    report: Report | None = None,
 ) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
     """Draw; while a gate fails, draw anew with twice the draws and smaller steps, twice at most; return all plans.
 
@@ -26,12 +31,10 @@ def sample(
     FitError
         If the sampler stops with an error.
     """
-    from safetystats.inference.sampling import compile_factor, draw_posterior
-
-    compiled = compile_factor(kind)
+    from safetystats.inference.sampling import draw_posterior
 
     def draw(plan: SamplingPlan, seed: int) -> xr.DataTree:
-        return draw_posterior(compiled, data, spec.priors, structure, plan, seed, report)
+        return draw_posterior(kind, data, spec.priors, structure, plan, seed, report)
 
     return until_gates(draw, spec.sampling, seed, lambda tree: convergence(tree).passes(spec.gates))
 

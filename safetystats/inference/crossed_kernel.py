@@ -6,24 +6,13 @@ in calls on small arrays, and held the interpreter's lock, so that chains could 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from safetystats.inference.arrays import FloatArray, IntArray
 from safetystats.inference.crossed_values import Layout
-
-
-def compiled[F: Callable[..., Any]](function: F) -> F:
-    """Compile at the first call, and keep the machine code on disk for later sessions."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        found: F = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to write
-        found = numba.njit(**options)(function)
-    return found
+from safetystats.inference.native import compiled
 
 
 class Scales(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,15 @@ from safetystats.inference.attempts import sample
 from safetystats.inference.convergence import Convergence, convergence
 from safetystats.inference.cut import CutDraws, cut_posterior, fixed_set_correlation
 from safetystats.inference.parameters import FactorData, FactorDraws, draws_of
-from safetystats.inference.problems import data_of, family_codes, kind_of, noise_of, structure_of
+from safetystats.inference.problems import data_of, family_codes, noise_of, structure_of
 from safetystats.inference.store import FitStore, fit_key, with_attrs
 from safetystats.inference.streams import Report, seed_for
 from safetystats.specs import FactorSpec, SamplingPlan
 from safetystats.tables.table import ScoreTable
 
 PARAMETERS = ("rho", "total_sd", "icc", "intercept")
+Evaluator = Literal["integrated", "completed", "sampled"]
+"""Factors integrated out; the same, with the missing cells as variables; factors as variables."""
 IDENTITY = {"transform", "families", "further", "n_further", "measurement", "priors", "sampling", "gates"}
 """Fields of a spec that decide the numbers of a sampled fit."""
 
@@ -46,8 +49,8 @@ class CapabilityFit:
     draws : DataTree
         Groups `posterior` (rho, total_sd, icc, intercept over benchmark; capability_icc; theta over model; further over
         benchmark and factor where there are further factors; dims chain, draw first) and `sample_stats`.
-    kind : GraphKind
-        Graph that it was sampled with.
+    kind : GraphKind or None
+        Graph that it was sampled with; None where factors were integrated out.
     plans : tuple of SamplingPlan
         The plan that was run; further ones if it did not pass the gates.
     key : str
@@ -60,7 +63,7 @@ class CapabilityFit:
     spec: FactorSpec
     seed: int
     draws: xr.DataTree
-    kind: GraphKind
+    kind: GraphKind | None
     plans: tuple[SamplingPlan, ...]
     key: str
     reused: bool
@@ -90,6 +93,13 @@ class CapabilityFit:
     def data(self) -> FactorData:
         """What was fitted."""
         return data_of(self.table, self.benchmarks, self.spec)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """How it was sampled."""
+        if self.kind is not None:
+            return "sampled"
+        return "integrated" if self.data.complete else "completed"
 
     @property
     def parameters(self) -> FactorDraws:
@@ -140,7 +150,12 @@ class SafetyFit:
 
 
 def fit_capability(
-    table: ScoreTable, spec: FactorSpec, seed: int, kind: GraphKind, store: FitStore, report: Report | None = None
+    table: ScoreTable,
+    spec: FactorSpec,
+    seed: int,
+    kind: GraphKind | None,
+    store: FitStore,
+    report: Report | None = None,
 ) -> CapabilityFit:
     """Sample the factor model of the capability benchmarks of one class.
 
@@ -150,8 +165,8 @@ def fit_capability(
         One class, aligned, z-scored within the class.
     spec : FactorSpec
     seed : int
-    kind : GraphKind
-        Graph to compile (see `safetystats.inference.problems.kind_for`); it does not change the posterior.
+    kind : GraphKind or None
+        Graph to compile, if any (see `safetystats.inference.problems.kind_for`); it does not change the posterior.
     store : FitStore
     report : callable or None
         Called with (draws done, draws in all).
@@ -165,7 +180,6 @@ def fit_capability(
     """
     names = table.columns("capability")
     data, structure, label = data_of(table, names, spec), structure_of(table, names, spec), table.classes[0]
-    kind = kind_of(kind, data)
     key = fit_key(
         "capability", data.values.tobytes(), data.families.tobytes(), data.noise.tobytes(), structure.pattern.tobytes(),
         names, list(table.scores.index), label, spec.model_dump_json(include=IDENTITY), seed, kind,
@@ -332,13 +346,12 @@ def _joint_refit(fit: CapabilityFit, name: str, store: FitStore, report: Report 
     table, spec = fit.table, fit.spec
     names = [*fit.benchmarks, name]
     data, structure = data_of(table, names, spec), structure_of(table, names, spec)
-    kind = kind_of(fit.kind, data)
-    key = fit_key("joint", fit.key, name, data.values[:, -1].tobytes(), data.noise[:, -1].tobytes(), kind)
+    key = fit_key("joint", fit.key, name, data.values[:, -1].tobytes(), data.noise[:, -1].tobytes())
     saved = store.load(key)
     if saved is not None:
         return saved["refit"].to_dataset()
     seed = seed_for(fit.seed, "joint", f"{fit.model_class}/{name}")
-    draws, plans = sample(kind, data, structure, spec, seed, report)
+    draws, plans = sample(fit.kind, data, structure, spec, seed, report)
     found = convergence(draws)
     posterior = draws["posterior"].to_dataset()
     theta = posterior["theta"].to_numpy()

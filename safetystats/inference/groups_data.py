@@ -9,16 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import xarray as xr
 
-from safetystats.inference.arrays import (
-    FactorSize,
-    FloatArray,
-    GraphKind,
-    IntArray,
-    Structure,
-    completed_data,
-    integrated_data,
-    prior_data,
-)
+from safetystats.inference.arrays import FloatArray, IntArray, prior_data
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.specs import FactorPriors, InvariancePriors
 
@@ -47,18 +38,6 @@ class GroupSize:
     n_benchmarks: int
     n_families: int
     n_missing: int = 0
-
-    def of_one_class(self) -> GraphKind:
-        """Return the kind of graph that would serve each class alone."""
-        return GraphKind(
-            evaluator="completed" if self.n_missing else "integrated",
-            size=FactorSize(
-                n_models=self.n_models,
-                n_benchmarks=self.n_benchmarks,
-                n_families=self.n_families,
-                n_missing=self.n_missing,
-            ),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -205,33 +184,27 @@ def group_scores(data: Sequence[FactorData], size: GroupSize, families: bool) ->
     -------
     dict
         `contrast` (n_classes, n_classes - 1): puts the differences of the other classes into their rows; `anchors`
-        (n_benchmarks,), `shared` (); `n_contrasts` (n_classes,), `roots` (n_classes, n_families); with complete scores
-        `cross` (n_classes, n_benchmarks, n_benchmarks) and `means` (n_classes, n_families, n_benchmarks), as in
-        `integrated_data` for each class; with missing cells `scores` (n_classes, n_models, n_benchmarks), zero where
-        missing, and `sums` of them (n_classes, n_families, n_benchmarks); for every missing cell `places`, where it is
-        in the scores of all classes laid out flat, `sum_places`, where it is in the sums, and `filled`, one for a real
-        cell (n_missing,).
+        (n_benchmarks,), `shared` (); `n_contrasts` (n_classes,), `roots` (n_classes, n_families): sqrt(n_f); with
+        complete scores `cross` (n_classes, n_benchmarks, n_benchmarks), cross-products within families, and `means`
+        (n_classes, n_families, n_benchmarks), sqrt(n_f) times the mean of each family; with missing cells `scores`
+        (n_classes, n_models, n_benchmarks), zero where missing, and `sums` of them (n_classes, n_families,
+        n_benchmarks); for every missing cell `places`, where it is in the scores of all classes laid out flat,
+        `sum_places`, where it is in the sums, and `filled`, one for a real cell (n_missing,).
 
     Raises
     ------
     ValueError
         If the data do not fit the size.
     """
-    kind, k = size.of_one_class(), size.n_benchmarks
+    k = size.n_benchmarks
     if len(data) != size.n_classes or any(own.values.shape[1] != k or own.noise.any() for own in data):
         raise ValueError(f"needs {size.n_classes} classes with {k} benchmarks and no sampling error")
-    structure = Structure(anchors=np.ones(k, dtype=bool), pattern=np.zeros((k, 0), dtype=bool), families=families)
-    if size.n_missing:
-        each = [completed_data(own.values, own.families, structure, kind) for own in data]
-        each = [part | {"sums": np.asarray(part["members"]) @ np.asarray(part["scores"])} for part in each]
-    else:
-        each = [{**integrated_data(own.values, own.families, structure, kind)} for own in data]
-    stacked = ("n_contrasts", "roots", *(("scores", "sums") if size.n_missing else ("cross", "means")))
+    each = [_of_class(own, size) for own in data]
     found: dict[str, FloatArray | IntArray] = {
         "contrast": np.eye(size.n_classes)[:, 1:],
         "anchors": np.ones(k),
         "shared": np.asarray(float(families)),
-        **{name: np.stack([np.asarray(own[name], dtype=np.float64) for own in each]) for name in stacked},
+        **{name: np.stack([own[name] for own in each]) for name in each[0]},
     }
     if size.n_missing:
         cells = [(c, *cell) for c, own in enumerate(data) for cell in np.argwhere(~np.isfinite(own.values))]
@@ -250,11 +223,30 @@ def group_scores(data: Sequence[FactorData], size: GroupSize, families: bool) ->
     return found
 
 
+def _of_class(data: FactorData, size: GroupSize) -> dict[str, FloatArray]:
+    """Reduce the scores of one class to what the density needs; families have rank n_f - 1 within and one between."""
+    n, k = data.values.shape
+    if n > size.n_models or int(data.families.max()) >= size.n_families:
+        raise ValueError(f"data of shape {data.values.shape} do not fit into {size}")
+    if not size.n_missing and not data.complete:
+        raise ValueError(f"missing cells do not fit into {size}")
+    members = (data.families == np.arange(size.n_families)[:, None]).astype(np.float64)
+    counts, values = members.sum(axis=1), np.nan_to_num(data.values, nan=0.0)
+    roots, sums = np.sqrt(counts), members @ values
+    found = {"n_contrasts": np.asarray(n - (counts > 0).sum(), dtype=np.float64), "roots": roots}
+    if size.n_missing:
+        scores = np.zeros((size.n_models, k))
+        scores[:n] = values
+        return {**found, "scores": scores, "sums": sums}
+    inside = values - (sums / np.maximum(counts, 1.0)[:, None])[data.families]
+    return {**found, "cross": inside.T @ inside, "means": sums / np.maximum(roots, 1.0)[:, None]}
+
+
 def group_priors(factor: FactorPriors, priors: InvariancePriors, size: GroupSize) -> dict[str, FloatArray | IntArray]:
     """Return the numbers of the priors under the names that the multi-group graph uses."""
     both = factor.model_copy(update={"total_sd": priors.total_sd})
     stated = {name: getattr(priors, name) for name in type(priors).model_fields if name != "total_sd"}
     return {
-        **prior_data(both, np.ones(size.n_benchmarks, dtype=bool), size.of_one_class().size),
+        **prior_data(both, np.ones(size.n_benchmarks, dtype=bool), size.n_benchmarks),
         **{f"prior_{name}": np.array([prior.mu, prior.sigma]) for name, prior in stated.items()},
     }

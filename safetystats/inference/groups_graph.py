@@ -24,7 +24,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from safetystats.inference.factor import BLANK, correlations, eliminate
+from safetystats.inference.factor import BLANK, correlations
 from safetystats.inference.groups_data import GroupSize, group_arrays
 from safetystats.inference.parameters import FactorData
 from safetystats.specs import InvariancePriors, LogNormalPrior, NormalPrior
@@ -125,15 +125,15 @@ def _put_prior_on_turned(data: dict[str, Any], free: Any, turned: Any) -> None:
 def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize) -> Any:
     """Return the log likelihood of all classes, capability and family effects integrated out.
 
-    What `safetystats.inference.factor` does for one class, with classes along the first axis: Helmert contrasts inside
-    each family, and sqrt(n_f) times its mean, have independent rows with covariance D + t l l'. One graph with an axis
-    for classes is smaller than a copy of the graph of one class for each.
+    What `safetystats.inference.factor_kernel` does for one class, with classes along the first axis: Helmert contrasts
+    inside each family, and sqrt(n_f) times its mean, have independent rows with covariance D + t l l'. One graph with
+    an axis for classes is smaller than a copy of the graph of one class for each.
     """
     omega, unique = parts["capability_icc"][:, None], parts["unique"]
     slope = parts["loading"] * parts["latent_sd"][:, None]  # (n_classes, n_benchmarks)
     intercept = parts["intercept"] + parts["loading"] * parts["latent_mean"][:, None]
     within = (1 - parts["icc"]) * unique
-    (row,), _, log_pivot = eliminate([pt.sqrt(1 - omega) * slope], 1 / within)
+    row, log_pivot = _eliminate(pt.sqrt(1 - omega) * slope, 1 / within)
     log_det = (data["n_contrasts"] * (pt.log(within).sum(1) + log_pivot)).sum()
     if size.n_missing:
         values, means = _completed(data, size)  # (n_classes, n_models or n_families, n_benchmarks)
@@ -150,11 +150,18 @@ def _log_likelihood(data: dict[str, Any], parts: dict[str, Any], size: GroupSize
     variance = within[:, None] + roots**2 * (parts["icc"] * unique)[:, None]
     residual = (means - roots * intercept[:, None]) * present
     spread = 1 - omega[:, None] + roots**2 * omega[:, None]
-    (row,), _, log_pivot = eliminate([pt.sqrt(spread) * slope[:, None]], 1 / variance)
+    row, log_pivot = _eliminate(pt.sqrt(spread) * slope[:, None], 1 / variance)
     log_det += (present * pt.log(variance)).sum() + (present[..., 0] * log_pivot).sum()
     quadratic += (residual**2 / variance).sum() - ((row * residual).sum(-1) ** 2).sum()
     n_models = data["n_contrasts"].sum() + present.sum()
     return -0.5 * (log_det + quadratic + np.log(2 * np.pi) * n_models * size.n_benchmarks)
+
+
+def _eliminate(loading: Any, precision: Any) -> tuple[Any, Any]:
+    """Return q with (D + l l')^-1 = D^-1 - q q', and the log determinant relative to D (Sherman and Morrison 1950)."""
+    weight = precision * loading
+    pivot = 1 + (loading * weight).sum(-1, keepdims=True)
+    return weight / pt.sqrt(pivot), pt.log(pivot)[..., 0]
 
 
 def _completed(data: dict[str, Any], size: GroupSize) -> tuple[Any, Any]:

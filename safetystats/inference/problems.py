@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from safetystats.errors import DataError, Fault
-from safetystats.inference.arrays import FactorSize, FloatArray, GraphKind, IntArray, Structure
+from safetystats.inference.arrays import FloatArray, GraphKind, IntArray, Structure
 from safetystats.inference.parameters import FactorData
 from safetystats.specs import FactorSpec
 from safetystats.tables.noise import sampling_variance
@@ -80,49 +79,39 @@ def structure_of(table: ScoreTable, names: list[str], spec: FactorSpec) -> Struc
     return Structure(anchors=anchors, pattern=pattern.astype(bool), families=spec.families)
 
 
-def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind:
+def kind_for(tables: Sequence[ScoreTable], spec: FactorSpec) -> GraphKind | None:
     """Return one graph that serves the capability benchmarks of these tables and one further column.
 
-    Factors are integrated out unless the spec has sampling error; missing cells, if there are any, are sampled beside
-    the parameters. Where more cells are missing than there are models, capability is sampled.
+    None where factors can be integrated out, which needs no graph: not where the spec has sampling error, or a table
+    more missing cells than models.
     """
+    if not any(_needs_graph(table, spec) for table in tables):
+        return None
     names = [table.columns("capability") for table in tables]
-    further = max(structure_of(t, n, spec).pattern.shape[1] for t, n in zip(tables, names, strict=True))
-    gaps = [int((~np.isfinite(table.matrix(n))).sum()) for table, n in zip(tables, names, strict=True)]
-    own = [
-        max((int((~seen).sum()) for seen in np.isfinite(table.matrix(table.columns("safety"))).T), default=0)
-        for table in tables
-    ]
-    noisy, disjoint = spec.measurement == "binomial", spec.further == "areas"
-    size = FactorSize(
+    return GraphKind(
         n_models=max(table.n_models for table in tables),
         n_benchmarks=max(len(n) for n in names) + 1,
         n_families=max(table.models["family"].nunique() for table in tables),
-        n_further=further,
-        n_missing=0 if noisy else max(gap + most for gap, most in zip(gaps, own, strict=True)),
+        n_further=max(structure_of(t, n, spec).pattern.shape[1] for t, n in zip(tables, names, strict=True)),
+        noisy=spec.measurement == "binomial",
     )
-    if noisy or max(gaps) > size.n_models:
-        return GraphKind(evaluator="sampled", size=size, noisy=noisy, disjoint=disjoint)
-    return GraphKind(evaluator="completed" if max(gaps) else "integrated", size=size, disjoint=disjoint)
 
 
-def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, GraphKind]:
-    """Return the graph of every class: classes without a missing cell share one, and so do the others.
+def kinds_for(tables: Mapping[str, ScoreTable], spec: FactorSpec) -> dict[str, GraphKind | None]:
+    """Return the graph of every class; classes that need one share it.
 
-    Where factors can be integrated out, sampling is several times faster, and a study samples a class dozens of times
-    (other priors, refits without a family); that is worth a second compilation.
+    Raises
+    ------
+    DataError
+        If the spec asks for further factors that a table's areas do not give.
     """
-    complete = {label: np.isfinite(table.matrix(table.columns("capability"))).all() for label, table in tables.items()}
-    found: dict[str, GraphKind] = {}
-    for label, whole in complete.items():
-        alike = [tables[other] for other, state in complete.items() if state == whole]
-        found[label] = kind_for(alike, spec)
-    return found
+    for table in tables.values():
+        structure_of(table, table.columns("capability"), spec)
+    needing = {label for label, table in tables.items() if _needs_graph(table, spec)}
+    shared = kind_for([tables[label] for label in needing], spec)
+    return {label: shared if label in needing else None for label in tables}
 
 
-def kind_of(kind: GraphKind, data: FactorData) -> GraphKind:
-    """Return the kind for these data: missing cells are sampled where there are any, whatever the others need."""
-    if kind.evaluator == "integrated" and not data.complete:
-        fits = int((~np.isfinite(data.values)).sum()) <= kind.size.n_missing
-        return replace(kind, evaluator="completed" if fits else "sampled")
-    return kind
+def _needs_graph(table: ScoreTable, spec: FactorSpec) -> bool:
+    gaps = int((~np.isfinite(table.matrix(table.columns("capability")))).sum())
+    return spec.measurement == "binomial" or gaps > table.n_models

@@ -1,4 +1,7 @@
-"""Compile a factor graph once and draw from it for any data, priors and structure that fit its size."""
+"""Draw from the posterior of a factor model, and from that of several classes.
+
+Graphs are compiled once, and PyMC is imported where one is: where factors are integrated out, none is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +19,18 @@ from safetystats.inference.arrays import (
     GraphKind,
     IntArray,
     Structure,
-    completed_data,
-    integrated_data,
     prior_data,
     sampled_data,
 )
 from safetystats.inference.capability_draws import draw_capability
-from safetystats.inference.factor import factor_graph
+from safetystats.inference.density_sampling import draw_compiled
+from safetystats.inference.factor_callback import kept_point, packed, sampled_density
 from safetystats.inference.groups_data import BENCHMARK_FIELDS, CLASS_FIELDS, GroupSize, group_draws
-from safetystats.inference.groups_graph import groups_graph
+from safetystats.inference.integrated import n_free, parameters_at, problem_of, start_of
 from safetystats.inference.nuts import nuts
 from safetystats.inference.parameters import FactorData, draws_of
 from safetystats.inference.streams import Report
 from safetystats.specs import FactorPriors, SamplingPlan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledFactor:
-    """A compiled factor graph and what it was compiled as."""
-
-    kind: GraphKind
-    handle: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +44,21 @@ class CompiledGroups:
 @functools.lru_cache(maxsize=4)
 def compile_groups(size: GroupSize) -> CompiledGroups:
     """Compile the graph of several classes, for all levels of invariance; the same size compiles once per process."""
+    from safetystats.inference.groups_graph import groups_graph
+
     return CompiledGroups(size=size, handle=nutpie.compile_pymc_model(groups_graph(size), backend="numba"))
 
 
 @functools.lru_cache(maxsize=8)
-def compile_factor(kind: GraphKind) -> CompiledFactor:
-    """Compile one kind of factor graph; the same kind compiles once per process."""
-    return CompiledFactor(kind=kind, handle=nutpie.compile_pymc_model(factor_graph(kind), backend="numba"))
+def compile_factor(kind: GraphKind) -> Any:
+    """Compile a graph in which capability is sampled; the same kind compiles once per process."""
+    from safetystats.inference.factor import factor_graph
+
+    return nutpie.compile_pymc_model(factor_graph(kind), backend="numba")
 
 
 def draw_posterior(
-    compiled: CompiledFactor,
+    kind: GraphKind | None,
     data: FactorData,
     priors: FactorPriors,
     structure: Structure,
@@ -76,8 +74,9 @@ def draw_posterior(
 
     Parameters
     ----------
-    compiled : CompiledFactor
-        Large enough for the data.
+    kind : GraphKind or None
+        Graph in which capability is sampled, large enough for the data; None: factors and family effects are integrated
+        out, and missing cells are sampled beside the parameters.
     data : FactorData
     priors : FactorPriors
     structure : Structure
@@ -102,42 +101,75 @@ def draw_posterior(
     FitError
         If the sampler finds no starting point or stops with an error.
     ValueError
-        If the data do not fit the graph.
+        If the data do not fit the graph, or have sampling error and factors are to be integrated out.
     """
-    kind, (n, k) = compiled.kind, data.values.shape
-    arrays: dict[str, FloatArray | IntArray] = dict(prior_data(priors, structure.anchors, kind.size))
-    if kind.evaluator == "integrated":
-        arrays |= integrated_data(data.values, data.families, structure, kind)
-    elif kind.evaluator == "completed":
-        arrays |= completed_data(data.values, data.families, structure, kind)
+    if kind is None:
+        tree, found = _integrated(data, priors, structure, plan, seed, report, cores)
     else:
-        arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
-    tree = nuts(compiled.handle.with_data(**arrays), plan, seed, "low_rank", report, cores)
-    drawn = tree["posterior"].to_dataset()
-    found: dict[str, tuple[tuple[str, ...], FloatArray]] = {
-        name: (("chain", "draw", "benchmark"), drawn[name].to_numpy()[..., :k])
-        for name in ("rho", "total_sd", "icc", "intercept")
-    }
-    found["capability_icc"] = (("chain", "draw"), drawn["capability_icc"].to_numpy())
+        tree, found = _sampled(kind, data, priors, structure, plan, seed, report, cores)
+    if not structure.pattern.shape[1]:
+        del found["further"]
     if not structure.families:
-        found |= {name: (found[name][0], np.zeros_like(found[name][1])) for name in ("icc", "capability_icc")}
-    if structure.pattern.shape[1]:
-        further = drawn["further"].to_numpy()[..., :k, : structure.pattern.shape[1]]
-        found["further"] = (("chain", "draw", "benchmark", "factor"), further)
-    coords = {"chain": drawn["chain"].to_numpy(), "draw": drawn["draw"].to_numpy()}
-    posterior = xr.Dataset(found, coords=coords)
-    if kind.evaluator != "sampled":
-        missing = None
-        if not data.complete:
-            cells = drawn["missing"].to_numpy()[..., : int((~np.isfinite(data.values)).sum())]
-            missing = cells.reshape(-1, cells.shape[-1])
-            posterior["missing"] = (("chain", "draw", "cell"), cells)
+        found |= {name: np.zeros_like(found[name]) for name in ("icc", "capability_icc")}
+    coords = {name: tree["posterior"][name].to_numpy() for name in ("chain", "draw")}
+    posterior = xr.Dataset({name: (DIMS[name], values) for name, values in found.items()}, coords=coords)
+    if kind is None:
+        missing = None if data.complete else found["missing"].reshape(-1, found["missing"].shape[-1])
         flat = draw_capability(draws_of(posterior), data, np.random.default_rng([seed, 1]), missing)
-        theta = flat.reshape(*found["rho"][1].shape[:2], n)
-    else:
-        theta = drawn["theta"].to_numpy()[..., :n]
-    posterior["theta"] = (("chain", "draw", "model"), theta)
+        posterior["theta"] = (DIMS["theta"], flat.reshape(*found["capability_icc"].shape, -1))
     return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()})
+
+
+DIMS = {
+    **dict.fromkeys(("rho", "total_sd", "icc", "intercept"), ("chain", "draw", "benchmark")),
+    "capability_icc": ("chain", "draw"),
+    "further": ("chain", "draw", "benchmark", "factor"),
+    "missing": ("chain", "draw", "cell"),
+    "theta": ("chain", "draw", "model"),
+}
+
+
+def _integrated(
+    data: FactorData,
+    priors: FactorPriors,
+    structure: Structure,
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None,
+    cores: int | None,
+) -> tuple[xr.DataTree, dict[str, FloatArray]]:
+    """Draw with factors integrated out; return what the sampler returned, and the parameters."""
+    problem = problem_of(data, priors, structure)
+    tree = draw_compiled(
+        sampled_density, kept_point, packed(problem), lambda rng: start_of(problem, rng), n_free(problem), plan, seed,
+        report, cores,
+    )  # fmt: skip
+    found = parameters_at(tree["posterior"]["free"].transpose("chain", "draw", "parameter").to_numpy(), problem)
+    if data.complete:
+        del found["missing"]
+    return tree, found
+
+
+def _sampled(
+    kind: GraphKind,
+    data: FactorData,
+    priors: FactorPriors,
+    structure: Structure,
+    plan: SamplingPlan,
+    seed: int,
+    report: Report | None,
+    cores: int | None,
+) -> tuple[xr.DataTree, dict[str, FloatArray]]:
+    """Draw with factors as variables; return what the sampler returned, and the parameters, cut to the data."""
+    (n, k), n_further = data.values.shape, structure.pattern.shape[1]
+    arrays = prior_data(priors, structure.anchors, kind.n_benchmarks, kind.n_further)
+    arrays |= sampled_data(data.values, data.families, data.noise, structure, kind)
+    tree = nuts(compile_factor(kind).with_data(**arrays), plan, seed, "low_rank", report, cores)
+    drawn = tree["posterior"]
+    found = {name: drawn[name].to_numpy()[..., :k] for name in ("rho", "total_sd", "icc", "intercept")}
+    found |= {"capability_icc": drawn["capability_icc"].to_numpy(), "theta": drawn["theta"].to_numpy()[..., :n]}
+    found["further"] = drawn["further"].to_numpy()[..., :k, :n_further] if n_further else np.empty(0)
+    return tree, found
 
 
 def draw_groups(

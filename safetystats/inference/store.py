@@ -16,7 +16,7 @@ import xarray as xr
 
 from safetystats.shelf import sha256_bytes
 
-ALGORITHM = "5"
+ALGORITHM = "6"
 """Raised whenever the numbers of a fit change for the same data, spec, seed and library versions."""
 
 State = Literal["current", "stale", "damaged"]

@@ -27,7 +27,7 @@ from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.gates import failed
 
 _SOFTWARE = {
-    "safetystats": "", "pymc": "pymc2023", "nutpie": "", "pytensor": "", "arviz-stats": "arviz2019",
+    "safetystats": "", "pymc": "pymc2023", "nutpie": "", "pytensor": "", "numba": "lam2015", "arviz-stats": "arviz2019",
     "statsmodels": "seabold2010", "scipy": "virtanen2020", "numpy": "harris2020", "pandas": "mckinney2010",
     "matplotlib": "hunter2007",
 }  # fmt: skip

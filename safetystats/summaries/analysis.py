@@ -230,7 +230,7 @@ def _facts(plan: Plan, capability: Mapping[str, CapabilityFit]) -> dict[str, str
         centred = fit.theta - fit.theta.mean(axis=1, keepdims=True)
         means, variances = centred.mean(axis=0), centred.var(axis=0)
         facts[f"theta_sd.{label}"] = float(fit.theta.std(axis=1).mean())
-        facts[f"evaluator.{label}"] = fit.kind.evaluator
+        facts[f"evaluator.{label}"] = fit.evaluator
         omega = fit.parameters.capability_icc
         lower, upper = np.quantile(omega, ((1 - plan.study.level) / 2, (1 + plan.study.level) / 2))
         facts |= {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from safetystats.errors import DataError
-from safetystats.inference.arrays import FloatArray, GraphKind
+from safetystats.inference.arrays import FloatArray
 from safetystats.inference.boundary import boundary_warnings
 from safetystats.inference.error_covariance import estimate_covariance
 from safetystats.inference.fisher_z import data_moments
@@ -105,27 +105,18 @@ def native_scale(table: ScoreTable, names: list[str]) -> NativeScale | None:
 def fit_others(
     fits: Mapping[str, CapabilityFit], specs: Mapping[str, FactorSpec], store: FitStore, report: Report | None
 ) -> dict[tuple[str, str], CapabilityFit | str]:
-    """Fit other specs to the same columns; by (spec, class), the reason in words where a spec does not apply.
-
-    Specs with further factors share one graph, of the size of the largest.
-    """
+    """Fit other specs to the same columns; by (spec, class), the reason in words where a spec does not apply."""
     tables = {label: fit.table for label, fit in fits.items()}
     found: dict[tuple[str, str], CapabilityFit | str] = {}
-    kinds: dict[tuple[str, str], GraphKind] = {}
     for name, spec in specs.items():
         try:
-            kinds |= {(name, label): kind for label, kind in kinds_for(tables, spec).items()}
+            kinds = kinds_for(tables, spec)
         except DataError as error:
             reason = "; ".join(f"expected {fault.expected}, got {fault.got}" for fault in error.faults)
             found |= {(name, label): reason for label in fits}
-    most = max((kind.size.n_further for kind in kinds.values()), default=0)
-    for (name, label), kind in kinds.items():
-        own = fits[label]
-        if kind.size.n_further:
-            kind = replace(kind, size=replace(kind.size, n_further=most))
-        elif kind.evaluator == own.kind.evaluator and kind.noisy == own.kind.noisy:
-            kind = own.kind
-        found[name, label] = fit_capability(own.table, specs[name], own.seed, kind, store, report)
+            continue
+        for label, fit in fits.items():
+            found[name, label] = fit_capability(fit.table, spec, fit.seed, kinds[label], store, report)
     return found
 
 

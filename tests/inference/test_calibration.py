@@ -16,7 +16,7 @@ from safetystats.inference.calibration import ecdf_envelope, rank_statistic, sim
 from safetystats.inference.cut import cut_posterior
 from safetystats.inference.fits import joint_weights
 from safetystats.inference.parameters import FactorData, draws_of
-from safetystats.inference.sampling import CompiledFactor, draw_posterior
+from safetystats.inference.sampling import draw_posterior
 from safetystats.specs import SamplingPlan
 
 SIMULATIONS, SEED, CAPABILITY = 50, 2018, 12
@@ -30,7 +30,7 @@ PLAN = SamplingPlan(chains=2, draws=100, tune=150, target_accept=0.8)
 
 
 @pytest.fixture(scope="module")
-def ranks(integrated: CompiledFactor) -> tuple[dict[str, FloatArray], FloatArray]:
+def ranks() -> tuple[dict[str, FloatArray], FloatArray]:
     """Return normalised ranks, one per simulation, and how much nearer to zero the cut's mean is than the joint's."""
     spec, k = default_spec(), CAPABILITY
     anchors = np.arange(k + 1) < k
@@ -44,7 +44,7 @@ def ranks(integrated: CompiledFactor) -> tuple[dict[str, FloatArray], FloatArray
         made = simulate_data(spec.priors, both, FactorData(values=blank, families=FAMILIES, noise=blank), rng)
         truth, y, b = made.truth, made.data.values, i % k
         data = FactorData(values=y[:, :k], families=FAMILIES, noise=blank[:, :k])
-        tree = draw_posterior(integrated, data, spec.priors, inner, PLAN, seed=int(rng.integers(2**62)), cores=1)
+        tree = draw_posterior(None, data, spec.priors, inner, PLAN, seed=int(rng.integers(2**62)), cores=1)
         posterior = tree["posterior"].to_dataset()
         draws = draws_of(posterior)
         theta = posterior["theta"].to_numpy().reshape(draws.n_draws, -1)

@@ -1,4 +1,4 @@
-"""Densities of both graphs against explicit covariance matrices, against each other, and the sign rule.
+"""Densities of the graph and of the compiled one against explicit covariance matrices, each other, and the sign rule.
 
 PyMC evaluates the graphs as they are written, without numba and without rewrites that could hide a fault. Data and
 priors are set on graphs that are built once for the whole module.
@@ -17,17 +17,11 @@ from factor_data import FloatArray, default_spec, repeated
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from safetystats.inference.arrays import (
-    FactorSize,
-    GraphKind,
-    Structure,
-    completed_data,
-    integrated_data,
-    prior_data,
-    sampled_data,
-)
+from safetystats.inference.arrays import GraphKind, Structure, prior_data, sampled_data
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.factor import factor_graph
+from safetystats.inference.factor_kernel import Problem, log_density
+from safetystats.inference.integrated import n_free, problem_of
 from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
 from safetystats.inference.parameters import FactorData, FactorDraws
 from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
@@ -66,25 +60,68 @@ class Density:
 
     def set(self, data: FactorData, priors: FactorPriors, structure: Structure) -> Callable[[Point], float]:
         """Set data and priors; nothing is built again."""
+        numbers = prior_data(priors, structure.anchors, self.kind.n_benchmarks, self.kind.n_further)
         with self.graph:
-            pm.set_data(arrays_for(self.kind, data, priors, structure))
+            pm.set_data(numbers | sampled_data(data.values, data.families, data.noise, structure, self.kind))
         return lambda point: float(self.evaluate(point))
 
 
-def arrays_for(kind: GraphKind, data: FactorData, priors: FactorPriors, structure: Structure) -> dict[str, FloatArray]:
-    arrays = prior_data(priors, structure.anchors, kind.size)
-    if kind.evaluator == "integrated":
-        return arrays | integrated_data(data.values, data.families, structure, kind)
-    if kind.evaluator == "completed":
-        return {**arrays, **completed_data(data.values, data.families, structure, kind)}
-    return arrays | sampled_data(data.values, data.families, data.noise, structure, kind)
+@dataclass(kw_only=True)
+class Closed:
+    """The same for the density that has factors integrated out, at points in the words of the graphs."""
+
+    kind: GraphKind
+
+    def set(self, data: FactorData, priors: FactorPriors, structure: Structure) -> Callable[[Point], float]:
+        """Return the density of the parameters themselves: that of the free ones less the Jacobian.
+
+        Parameters of a graph that this density has no use for come in with their prior.
+        """
+        problem = problem_of(data, priors, structure)
+
+        def at(point: Point) -> float:
+            free, unused = free_point(point, problem), prior_of_unused(point, priors, structure)
+            odds = free[np.r_[0:3, 9 : problem.first_cell]]
+            jacobian = -np.logaddexp(0, odds) - np.logaddexp(0, -odds)
+            return float(log_density(free, problem, np.empty_like(free)) - jacobian.sum() - free[3:6].sum() + unused)
+
+        return at
 
 
-ROOMY = FactorSize(n_models=9, n_benchmarks=4, n_families=5)
+def free_point(point: Point, problem: Problem) -> FloatArray:
+    """The free parameters of the compiled density, in its order."""
+    free, k = np.empty(n_free(problem)), len(problem.anchors)
+    free[: 3 * k] = np.concatenate([point["loading_unit_logodds__"], point["total_sd_log__"], point["intercept"]])
+    if problem.families:
+        free[3 * k : 4 * k], free[4 * k] = point["icc_logodds__"], point["capability_icc_logodds__"]
+    loaded = problem.places >= 0
+    if loaded.any():
+        free[problem.places[loaded]] = point["further_unit_logodds__"][:, : problem.places.shape[1]][loaded]
+    if len(problem.cells):
+        free[problem.first_cell :] = point["missing"]
+    return free
+
+
+def prior_of_unused(point: Point, priors: FactorPriors, plan: Structure) -> float:
+    """Log prior of what a graph declares and this structure does not use."""
+    total = 0.0
+    if "further_unit_logodds__" in point:
+        share = special.expit(point["further_unit_logodds__"])
+        used = np.zeros(share.shape, dtype=bool)
+        used[:, : plan.pattern.shape[1]] = plan.pattern
+        total += stats.beta.logpdf(share[~used], priors.further_loading.alpha, priors.further_loading.beta).sum()
+    if not plan.families:
+        kappa, omega = special.expit(point["icc_logodds__"]), special.expit(point["capability_icc_logodds__"])
+        total += stats.beta.logpdf(kappa, priors.icc.alpha, priors.icc.beta).sum()
+        total += stats.beta.logpdf(omega, priors.capability_icc.alpha, priors.capability_icc.beta)
+    return float(total)
+
+
+PLAIN_KIND = GraphKind(n_models=9, n_benchmarks=4, n_families=5)
 """Room for two more models, one more benchmark and two more families than the data have."""
-PLAIN_KIND = GraphKind(evaluator="sampled", size=ROOMY)
-RICH_KIND = GraphKind(evaluator="sampled", size=replace(ROOMY, n_further=2), noisy=True)
-CLOSED_KIND = GraphKind(evaluator="integrated", size=replace(ROOMY, n_further=2))
+RICH_KIND = replace(PLAIN_KIND, n_further=2, noisy=True)
+CLOSED_KIND = GraphKind(n_models=7, n_benchmarks=3, n_families=3, n_further=2)
+"""Of the points only: the compiled density has no room to spare."""
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +135,8 @@ def rich() -> Density:
 
 
 @pytest.fixture(scope="module")
-def closed() -> Density:
-    return Density(kind=CLOSED_KIND)
+def closed() -> Closed:
+    return Closed(kind=CLOSED_KIND)
 
 
 def tiny_data(*, gaps: bool = False, noise: bool = False) -> FactorData:
@@ -119,9 +156,9 @@ def structure(n_further: int = 0, families: bool = True) -> Structure:
     return Structure(anchors=np.array([True, True, False]), pattern=pattern, families=families)
 
 
-def random_point(rng: np.random.Generator, kind: GraphKind) -> Point:
+def random_point(rng: np.random.Generator, kind: GraphKind, *, latent: bool = True, n_missing: int = 0) -> Point:
     """A point in the space the sampler moves in."""
-    size, k = kind.size, kind.size.n_benchmarks
+    k = kind.n_benchmarks
     point: Point = {
         "loading_unit_logodds__": rng.normal(0.5, 1.5, size=k),
         "total_sd_log__": rng.normal(0.0, 0.7, size=k),
@@ -129,15 +166,15 @@ def random_point(rng: np.random.Generator, kind: GraphKind) -> Point:
         "capability_icc_logodds__": np.asarray(rng.normal(0.0, 1.5)),
         "intercept": rng.normal(size=k),
     }
-    if size.n_further:
-        point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=k if kind.disjoint else (k, size.n_further))
-    if kind.evaluator == "completed":
-        point["missing"] = rng.normal(size=size.n_missing)
-    if kind.evaluator == "sampled":
-        point["theta_free"] = rng.normal(size=size.n_models)
-        point["family_free"] = rng.normal(size=size.n_families)
-        if size.n_further:
-            point["further_free"] = rng.normal(size=(size.n_models, size.n_further))
+    if kind.n_further:
+        point["further_unit_logodds__"] = rng.normal(0.0, 1.0, size=(k, kind.n_further))
+    if n_missing:
+        point["missing"] = rng.normal(size=n_missing)
+    if latent:
+        point["theta_free"] = rng.normal(size=kind.n_models)
+        point["family_free"] = rng.normal(size=kind.n_families)
+        if kind.n_further:
+            point["further_free"] = rng.normal(size=(kind.n_models, kind.n_further))
     return point
 
 
@@ -147,8 +184,7 @@ def parameters(point: Mapping[str, FloatArray], plan: Structure, k: int) -> Fact
     further = np.zeros((k, plan.pattern.shape[1]))
     left = 1 - rho**2
     for j in range(plan.pattern.shape[1]):
-        unit = point["further_unit_logodds__"][:k]  # one number per benchmark where it loads on one factor at most
-        partial = plan.pattern[:, j] * (2 * special.expit(unit if unit.ndim == 1 else unit[:, j]) - 1)
+        partial = plan.pattern[:, j] * (2 * special.expit(point["further_unit_logodds__"][:k, j]) - 1)
         further[:, j] = partial * np.sqrt(left)
         left = left - further[:, j] ** 2
     return FactorDraws(
@@ -164,7 +200,7 @@ def parameters(point: Mapping[str, FloatArray], plan: Structure, k: int) -> Fact
 def prior_by_hand(point: Point, priors: FactorPriors, plan: Structure, kind: GraphKind) -> float:
     """Log prior of all variables, padded ones with them, from scipy."""
     unit, n_anchors = special.expit(point["loading_unit_logodds__"]), len(plan.anchors)
-    anchors = np.zeros(kind.size.n_benchmarks, dtype=bool)
+    anchors = np.zeros(kind.n_benchmarks, dtype=bool)
     anchors[:n_anchors] = plan.anchors
     turned = unit if (2 * unit - 1)[anchors].sum() >= 0 else 1 - unit
     own = [priors.capability_loading if anchor else priors.loading for anchor in anchors]
@@ -244,39 +280,39 @@ CASES = {
 def test_density_equals_explicit_normals(
     case: tuple[str, dict[str, bool], dict[str, int]], priors: FactorPriors, request: pytest.FixtureRequest
 ) -> None:
-    density: Density = request.getfixturevalue(case[0])
+    density: Density | Closed = request.getfixturevalue(case[0])
     data, plan = tiny_data(**case[1]), structure(**case[2])
     found = density.set(data, priors, plan)
     rng = np.random.default_rng(7)
-    points = [random_point(rng, density.kind) for _ in range(6)]
+    integrated = isinstance(density, Closed)
+    points = [random_point(rng, density.kind, latent=not integrated) for _ in range(6)]
     points += [{**p, "loading_unit_logodds__": -p["loading_unit_logodds__"]} for p in points[:3]]
-    likelihood = without_capability if density.kind.evaluator == "integrated" else given_capability
+    likelihood = without_capability if integrated else given_capability
     got = np.array([found(p) for p in points])
     expected = np.array([prior_by_hand(p, priors, plan, density.kind) + likelihood(p, data, plan) for p in points])
     np.testing.assert_allclose(np.diff(got), np.diff(expected), rtol=0, atol=ROUNDING)
     np.testing.assert_allclose(got, expected, rtol=0, atol=CONSTANTS)
 
 
-def test_numbers_change_without_building_anew(closed: Density, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_change_without_building_anew(rich: Density, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each number of each prior, the data and the families reach a density that was compiled before."""
     monkeypatch.setattr(pm, "Model", None)
-    data, plan, point = tiny_data(), structure(), random_point(np.random.default_rng(5), CLOSED_KIND)
+    data, plan, point = tiny_data(), structure(), random_point(np.random.default_rng(5), RICH_KIND)
     other = replace(data, values=data.values + 0.1)
-    seen = {closed.set(data, DEFAULT, plan)(point), closed.set(other, DEFAULT, plan)(point)}
-    seen.add(closed.set(data, DEFAULT, structure(families=False))(point))
+    seen = {rich.set(data, DEFAULT, plan)(point), rich.set(other, DEFAULT, plan)(point)}
+    seen.add(rich.set(data, DEFAULT, structure(families=False))(point))
     names = ("capability_loading", "loading", "total_sd", "icc", "capability_icc", "intercept", "further_loading")
     for name in names:
         prior = getattr(DEFAULT, name)
         for number in set(type(prior).model_fields) - {"family", "reason"}:
             moved = prior.model_copy(update={number: getattr(prior, number) + 0.25})
-            seen.add(closed.set(data, DEFAULT.model_copy(update={name: moved}), plan)(point))
+            seen.add(rich.set(data, DEFAULT.model_copy(update={name: moved}), plan)(point))
     assert len(seen) == 3 + 2 * len(names)
 
 
-@pytest.mark.parametrize("name", ["rich", "closed"])
-def test_padding_follows_the_prior_and_nothing_else(name: str, request: pytest.FixtureRequest) -> None:
+def test_padding_follows_the_prior_and_nothing_else(rich: Density) -> None:
     """Moving all that is padded changes the density by its prior alone, under a prior that would show it."""
-    density: Density = request.getfixturevalue(name)
+    density = rich
     data, rng = tiny_data(), np.random.default_rng(8)
     plan = structure(n_further=1)
     found = density.set(data, OTHER, plan)
@@ -307,9 +343,9 @@ def test_density_is_symmetric_under_a_joint_change_of_sign(
     name: str, priors: FactorPriors, request: pytest.FixtureRequest
 ) -> None:
     """This is what makes turning each draw exact, under priors that are not symmetric themselves."""
-    density: Density = request.getfixturevalue(name)
-    found = density.set(tiny_data(gaps=name != "closed"), priors, structure(n_further=density.kind.size.n_further))
-    point = random_point(np.random.default_rng(9), density.kind)
+    density: Density | Closed = request.getfixturevalue(name)
+    found = density.set(tiny_data(gaps=name != "closed"), priors, structure(n_further=density.kind.n_further))
+    point = random_point(np.random.default_rng(9), density.kind, latent=name != "closed")
     turned = {"loading_unit_logodds__", "theta_free", "family_free"} & set(point)
     mirrored = {key: -values if key in turned else values for key, values in point.items()}
     assert found(mirrored) == pytest.approx(found(point), abs=ROUNDING)
@@ -319,7 +355,7 @@ def test_density_is_symmetric_under_a_joint_change_of_sign(
 
 
 def latent_names(kind: GraphKind) -> list[str]:
-    return ["theta_free", "family_free", *(["further_free"] if kind.size.n_further else [])]
+    return ["theta_free", "family_free", *(["further_free"] if kind.n_further else [])]
 
 
 def latent_normal(found: Callable[[Point], float], point: Point, names: list[str]) -> tuple[float, FloatArray, Point]:
@@ -363,29 +399,23 @@ def positive(point: Point) -> Point:
 
 
 @pytest.fixture(scope="module")
-def tight() -> dict[str, Density]:
+def tight() -> dict[str, Density | Closed]:
     """Graphs without padding, so that all three opinions are about the same variables."""
-    size = FactorSize(n_models=7, n_benchmarks=3, n_families=3)
+    size = GraphKind(n_models=7, n_benchmarks=3, n_families=3)
     more = replace(size, n_further=1)
     return {
-        "closed": Density(kind=GraphKind(evaluator="integrated", size=size)),
-        "plain": Density(kind=GraphKind(evaluator="sampled", size=size)),
-        "closed, two factors": Density(kind=GraphKind(evaluator="integrated", size=more)),
-        "rich": Density(kind=GraphKind(evaluator="sampled", size=more, noisy=True)),
-        "completed": Density(kind=GraphKind(evaluator="completed", size=replace(more, n_missing=5))),
+        "closed": Closed(kind=size),
+        "plain": Density(kind=size),
+        "closed, two factors": Closed(kind=more),
+        "rich": Density(kind=replace(more, noisy=True)),
     }
 
 
 @pytest.fixture(scope="module")
-def areas() -> dict[str, Density]:
-    """The graphs of factors without a benchmark in common."""
-    size = FactorSize(n_models=7, n_benchmarks=3, n_families=3, n_further=2)
-    gaps = replace(size, n_missing=3)
-    return {
-        "closed": Density(kind=GraphKind(evaluator="integrated", size=size, disjoint=True)),
-        "sampled": Density(kind=GraphKind(evaluator="sampled", size=size, disjoint=True)),
-        "completed": Density(kind=GraphKind(evaluator="completed", size=gaps, disjoint=True)),
-    }
+def areas() -> tuple[Density, Closed]:
+    """Two factors, in which tests put benchmarks of different areas."""
+    kind = replace(CLOSED_KIND)
+    return Density(kind=kind), Closed(kind=kind)
 
 
 TWO_AREAS = Structure(
@@ -401,7 +431,7 @@ TWO_FACTORS = Structure(anchors=np.array([True, True, False]), pattern=np.array(
     ids=["one factor", "two factors"],
 )
 def test_two_evaluators_have_one_posterior(
-    tight: dict[str, Density], names: tuple[str, str], plan: Structure, priors: FactorPriors
+    tight: dict[str, Density | Closed], names: tuple[str, str], plan: Structure, priors: FactorPriors
 ) -> None:
     """The sampled density integrated over the factors is the integrated density, and both are the marginal density."""
     data, kind = tiny_data(), tight[names[0]].kind
@@ -417,35 +447,31 @@ def test_two_evaluators_have_one_posterior(
 
 @pytest.mark.parametrize("priors", PRIORS.values(), ids=PRIORS.keys())
 def test_factors_without_a_benchmark_in_common_have_the_marginal_density(
-    areas: dict[str, Density], priors: FactorPriors
+    areas: tuple[Density, Closed], priors: FactorPriors
 ) -> None:
-    """The three graphs of area factors against the density that knows nothing of areas."""
-    rng = np.random.default_rng(19)
+    """Both densities of area factors against the one that knows nothing of areas, with gaps and without."""
+    rng, (graph, closed) = np.random.default_rng(19), areas
     for _ in range(2):
-        point = positive(random_point(rng, areas["completed"].kind))
-        own = areas["closed"].set(tiny_data(), priors, TWO_AREAS)({k: v for k, v in point.items() if k != "missing"})
-        assert own == pytest.approx(third_opinion(point, tiny_data(), priors, TWO_AREAS), abs=CONSTANTS)
+        point = positive(random_point(rng, closed.kind, n_missing=3))
+        # In the graph a benchmark has a variable for every factor, which follows its prior where it does not load.
+        spare = prior_of_unused(point, priors, TWO_AREAS)
+        own = closed.set(tiny_data(), priors, TWO_AREAS)(point)
+        assert own - spare == pytest.approx(third_opinion(point, tiny_data(), priors, TWO_AREAS), abs=ROUNDING)
 
         gaps = tiny_data(gaps=True)
-        expected = third_opinion(point, gaps, priors, TWO_AREAS)
-        log_integral, _, _ = latent_normal(areas["completed"].set(gaps, priors, TWO_AREAS), point, ["missing"])
-        assert log_integral + 3 * np.log(2 * np.pi) / 2 == pytest.approx(expected, abs=CONSTANTS)
+        expected = third_opinion(point, gaps, priors, TWO_AREAS) + spare
+        log_integral, _, _ = latent_normal(closed.set(gaps, priors, TWO_AREAS), point, ["missing"])
+        assert log_integral == pytest.approx(expected, abs=CONSTANTS)
 
-        kind = areas["sampled"].kind
-        latent = {name: random_point(rng, kind)[name] for name in latent_names(kind)}
-        point = {**{name: value for name, value in point.items() if name != "missing"}, **latent}
-        sampled = areas["sampled"].set(gaps, priors, TWO_AREAS)
-        assert latent_normal(sampled, point, latent_names(kind))[0] == pytest.approx(expected, abs=CONSTANTS)
-
-
-def test_a_graph_of_areas_refuses_a_benchmark_with_two_factors(areas: dict[str, Density]) -> None:
-    both = replace(TWO_AREAS, pattern=np.ones((3, 2), dtype=bool))
-    with pytest.raises(ValueError, match="further factors do not fit"):
-        areas["closed"].set(tiny_data(), DEFAULT, both)
+        del point["missing"]
+        log_integral, _, _ = latent_normal(graph.set(gaps, priors, TWO_AREAS), point, latent_names(graph.kind))
+        assert log_integral == pytest.approx(expected, abs=CONSTANTS)
 
 
 @pytest.mark.parametrize("asked", [{"gaps": True}, {"gaps": True, "noise": True}], ids=["gaps", "gaps and noise"])
-def test_sampled_factors_integrate_to_the_marginal_density(tight: dict[str, Density], asked: dict[str, bool]) -> None:
+def test_sampled_factors_integrate_to_the_marginal_density(
+    tight: dict[str, Density | Closed], asked: dict[str, bool]
+) -> None:
     data, kind = tiny_data(**asked), tight["rich"].kind
     found = tight["rich"].set(data, OTHER, TWO_FACTORS)
     point = positive(random_point(np.random.default_rng(13), kind))
@@ -458,24 +484,14 @@ def test_sampled_factors_integrate_to_the_marginal_density(tight: dict[str, Dens
     "plan", [TWO_FACTORS, replace(TWO_FACTORS, families=False)], ids=["two factors", "two factors, no families"]
 )
 def test_missing_cells_integrate_to_the_density_of_the_observed_ones(
-    tight: dict[str, Density], plan: Structure, priors: FactorPriors
+    tight: dict[str, Density | Closed], plan: Structure, priors: FactorPriors
 ) -> None:
-    """Three cells are missing, and two more are padded: their normals integrate to one.
-
-    The graph takes the normals that missing cells are declared with off again, but for their constant.
-    """
-    data, kind = tiny_data(gaps=True), tight["completed"].kind
-    found = tight["completed"].set(data, priors, plan)
-    point = positive(random_point(np.random.default_rng(16), kind))
-    log_integral, _, filled = latent_normal(found, point, ["missing"])
-    expected = third_opinion(point, data, priors, plan)
-    if not plan.families:  # kappa and omega are not in the density of the data, but their priors are in the graph's
-        with_families = parameters(point, TWO_FACTORS, 3)
-        terms = log_prior_terms(with_families, priors, plan.anchors)
-        expected += float(terms["icc"][0] + terms["capability_icc"][0])
-    assert log_integral + 3 * np.log(2 * np.pi) / 2 == pytest.approx(expected, abs=CONSTANTS)
-    np.testing.assert_allclose(filled["missing"][3:], 0.0, atol=1e-6)
-    assert (np.abs(filled["missing"][:3]) > 1e-3).all()
+    data, closed = tiny_data(gaps=True), tight["closed, two factors"]
+    point = positive(random_point(np.random.default_rng(16), closed.kind, latent=False, n_missing=3))
+    log_integral, _, filled = latent_normal(closed.set(data, priors, plan), point, ["missing"])
+    expected = third_opinion(point, data, priors, plan) + prior_of_unused(point, priors, plan)
+    assert log_integral == pytest.approx(expected, abs=CONSTANTS)
+    assert (np.abs(filled["missing"]) > 1e-3).all()
 
 
 @pytest.mark.parametrize(
@@ -484,7 +500,7 @@ def test_missing_cells_integrate_to_the_density_of_the_observed_ones(
     ids=["one factor", "no families", "two factors"],
 )
 def test_capability_is_drawn_from_its_exact_conditional_distribution(
-    tight: dict[str, Density], name: str, plan: Structure
+    tight: dict[str, Density | Closed], name: str, plan: Structure
 ) -> None:
     """Mean and covariance of draws against those of the sampled graph, at two points taken in turn."""
     data, kind = tiny_data(), tight[name].kind
@@ -517,10 +533,10 @@ def test_capability_is_not_drawn_where_its_distribution_is_another() -> None:
             draw_capability(one, given, np.random.default_rng(2))
 
 
-@pytest.mark.parametrize("name", ["plain", "rich", "closed"])
+@pytest.mark.parametrize("name", ["plain", "rich"])
 def test_gradient_is_finite_far_out(name: str, request: pytest.FixtureRequest) -> None:
     density: Density = request.getfixturevalue(name)
-    density.set(tiny_data(gaps=name != "closed"), OTHER, structure(n_further=density.kind.size.n_further))
+    density.set(tiny_data(gaps=True), OTHER, structure(n_further=density.kind.n_further))
     gradient = density.graph.compile_fn(density.graph.dlogp(), mode=Mode(linker="py", optimizer=None))
     start = random_point(np.random.default_rng(3), density.kind)
     for loading, log_sd, icc, omega in itertools.product((-25.0, 25.0), (-8.0, 8.0), (-25.0, 25.0), (-25.0, 25.0)):
@@ -537,12 +553,11 @@ def test_gradient_is_finite_far_out(name: str, request: pytest.FixtureRequest) -
 
 def test_tilted_prior_equals_importance_sampling_under_the_constraint() -> None:
     """A tiny problem: the graph's density and the sign rule against the prior cut to sum(rho) > 0."""
-    size = FactorSize(n_models=3, n_benchmarks=2, n_families=2)
     priors = DEFAULT.model_copy(update={"capability_loading": BetaPrior(family="beta", alpha=3.0, beta=1.5)})
     values, families = np.array([[-1.2, 0.9], [0.1, -0.4], [1.1, 0.3]]), np.array([0, 0, 1])
     data = FactorData(values=values, families=families, noise=np.zeros((3, 2)))
     plan = Structure(anchors=np.ones(2, dtype=bool), pattern=np.zeros((2, 0), dtype=bool))
-    found = Density(kind=GraphKind(evaluator="integrated", size=size)).set(data, priors, plan)
+    problem = problem_of(data, priors, plan)
     rng, same = np.random.default_rng(21), families[:, None] == families
 
     def draw(n: int, a: float, b: float) -> dict[str, FloatArray]:
@@ -596,24 +611,26 @@ def test_tilted_prior_equals_importance_sampling_under_the_constraint() -> None:
         drawn_from = stats.lognorm.logpdf(start["s"][i], priors.total_sd.sigma).sum()
         drawn_from += stats.beta.logpdf(start["kappa"][i], priors.icc.alpha, priors.icc.beta).sum()
         drawn_from += stats.norm.logpdf(start["alpha"][i]).sum()
-        density[i] = found(point) - drawn_from
-    free = 2 * start["unit"] - 1
-    turned = np.where(free.sum(1) >= 0, 1.0, -1.0)[:, None] * free
+        free = free_point(point, problem)
+        # That of the parameters themselves: less the Jacobian of logits and logarithms.
+        odds = free[[0, 1, 6, 7, 8]]
+        jacobian = -np.logaddexp(0, odds).sum() - np.logaddexp(0, -odds).sum() + free[2:4].sum()
+        density[i] = log_density(free, problem, np.empty_like(free)) - jacobian - drawn_from
+    rhos = 2 * start["unit"] - 1
+    turned = np.where(rhos.sum(1) >= 0, 1.0, -1.0)[:, None] * rhos
     got, own = estimate(turned, density - proposal)
     assert (own < 0.05).all()
     np.testing.assert_array_less(np.abs(got - expected), 4 * np.hypot(own, error))
 
 
 def test_data_that_do_not_fit_are_refused() -> None:
-    kind = GraphKind(evaluator="sampled", size=FactorSize(n_models=3, n_benchmarks=2, n_families=2))
-    closed = replace(kind, evaluator="integrated")
+    kind = GraphKind(n_models=3, n_benchmarks=2, n_families=2)
     families, good, none = np.array([0, 1, 1]), np.zeros((3, 2)), np.zeros((3, 2))
 
     def plan(k: int, n_further: int = 0) -> Structure:
         return Structure(anchors=np.ones(k, dtype=bool), pattern=np.ones((k, n_further), dtype=bool))
 
     assert sampled_data(good, families, none, plan(2), kind)["counts"].tolist() == [[1, 1], [2, 2]]
-    assert integrated_data(good, families, plan(2), closed)["n_contrasts"] == 1
     for values, codes in (
         (np.zeros((4, 2)), np.zeros(4, dtype=int)),
         (np.zeros((3, 3)), families),
@@ -621,13 +638,8 @@ def test_data_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="do not fit into"):
             sampled_data(values, codes, np.zeros_like(values), plan(values.shape[1]), kind)
-        if len(values) == 3:
-            with pytest.raises(ValueError, match="do not fit into"):
-                integrated_data(values, codes, plan(values.shape[1]), closed)
     for pattern, noise in ((plan(2, 1), none), (plan(2), none + 0.1)):
-        with pytest.raises(ValueError, match=r"(further factors do|sampling error does) not fit into"):
+        with pytest.raises(ValueError, match="sampling error or further factors do not fit into"):
             sampled_data(good, families, noise, pattern, kind)
-    with pytest.raises(ValueError, match="do not fit into"):
-        integrated_data(good, families, plan(2, 1), closed)
-    with pytest.raises(ValueError, match="only where no cell is missing"):
-        integrated_data(np.array([[0.0, np.nan]] * 3), families, plan(2), closed)
+    with pytest.raises(ValueError, match="only where scores have no known sampling error"):
+        problem_of(FactorData(values=good, families=families, noise=none + 0.1), DEFAULT, plan(2))

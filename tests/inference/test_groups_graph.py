@@ -12,10 +12,11 @@ from factor_data import FloatArray, default_spec
 from pytensor.compile.mode import Mode
 from scipy import special, stats
 
-from safetystats.inference.arrays import FactorSize, GraphKind, Structure, completed_data, integrated_data, prior_data
-from safetystats.inference.factor import factor_graph
+from safetystats.inference.arrays import Structure
+from safetystats.inference.factor_kernel import log_density
 from safetystats.inference.groups_data import LEVELS, GroupDraws, GroupSize, Level, group_arrays
 from safetystats.inference.groups_graph import groups_graph
+from safetystats.inference.integrated import problem_of
 from safetystats.inference.marginal import family_log_likelihood, model_log_conditional, unit_log_conditional
 from safetystats.inference.parameters import FactorData
 from safetystats.specs import FactorPriors, InvariancePriors, InvarianceSpec, LogNormalPrior, NormalPrior, read_spec
@@ -179,38 +180,30 @@ def test_density_equals_explicit_normals(
 
 
 @pytest.mark.parametrize("evaluated", ["integrated", "completed"])
-def test_configural_density_is_the_sum_of_the_graphs_of_single_classes(
-    evaluated: str, closed: Graph, gappy: Graph
-) -> None:
+def test_configural_density_is_the_sum_of_those_of_single_classes(evaluated: str, closed: Graph, gappy: Graph) -> None:
     gaps = evaluated == "completed"
     graph, data = (gappy if gaps else closed), classes(gaps=gaps)
     graph.set(data, "configural")
     point = random_point(np.random.default_rng(6), graph.size)
     draws = graph.draws(point)
-    n_missing = graph.size.n_missing
-    size = FactorSize(n_models=8, n_benchmarks=K, n_families=4, n_missing=n_missing)
-    kind = GraphKind(evaluator="completed" if gaps else "integrated", size=size)
     plan = Structure(anchors=np.ones(K, dtype=bool), pattern=np.zeros((K, 0), dtype=bool))
-    single = factor_graph(kind)
-    at = evaluator(single, "log_likelihood")
     total, start = 0.0, 0
     for place, part in enumerate(data):
-        arrays = (completed_data if gaps else integrated_data)(part.values, part.families, plan, kind)
-        with single:
-            pm.set_data({**prior_data(default_spec().priors, plan.anchors, size), **arrays})
-        own = draws.of_class(place)
-        place_of = {
-            "loading_unit_logodds__": special.logit((own.rho[0] + 1) / 2),
-            "total_sd_log__": np.log(own.total_sd[0]),
-            "icc_logodds__": special.logit(own.icc[0]),
-            "capability_icc_logodds__": special.logit(own.capability_icc[0]),
-            "intercept": own.intercept[0],
-        }
+        own, n = draws.of_class(place), int((~np.isfinite(part.values)).sum())
+        free = [special.logit((own.rho[0] + 1) / 2), np.log(own.total_sd[0]), own.intercept[0]]
+        free += [special.logit(own.icc[0]), special.logit(own.capability_icc)]
         if gaps:
-            n = int((~np.isfinite(part.values)).sum())
-            place_of["missing"] = np.concatenate([point["missing"][start : start + n], np.zeros(n_missing - n)])
+            free.append(point["missing"][start : start + n])
             start += n
-        total += float(at(place_of))
+        at = np.concatenate(free)
+        # Without scores the density is the prior: the difference is the likelihood, of constants too.
+        problem, slope = problem_of(part, default_spec().priors, plan), np.empty_like(at)
+        cells = part.values.size
+        nothing = problem._replace(
+            sizes=problem.sizes[:0], values=problem.values[:0], means=problem.means[:0], cells=problem.cells[:0],
+            constant=problem.constant + 0.5 * cells * np.log(2 * np.pi),
+        )  # fmt: skip
+        total += log_density(at, problem, slope) - log_density(at, nothing, slope)
     assert graph.log_likelihood(point) == pytest.approx(total, abs=EXACT)
 
 
@@ -316,7 +309,7 @@ def test_data_that_do_not_fit_are_refused() -> None:
     noisy = [replace(data[0], noise=data[0].noise + 0.1), *data[1:]]
     with pytest.raises(ValueError, match="no sampling error"):
         group_arrays(noisy, factor, OTHER, "scalar", CLOSED)
-    with pytest.raises(ValueError, match="where no cell is missing"):
+    with pytest.raises(ValueError, match="missing cells do not fit"):
         group_arrays(classes(gaps=True), factor, OTHER, "scalar", CLOSED)
     with pytest.raises(ValueError, match="do not fit into"):
         group_arrays(classes(gaps=True), factor, OTHER, "scalar", replace(GAPPY, n_missing=2))

@@ -16,12 +16,10 @@ import xarray as xr
 from factor_data import INTEGRATED, REFERENCE, FloatArray, default_spec, fit_small, quick_spec, small_table
 
 from safetystats.inference import fits as fits_module
-from safetystats.inference.arrays import GraphKind
 from safetystats.inference.convergence import convergence
 from safetystats.inference.cut import CutDraws
 from safetystats.inference.fits import CapabilityFit, SafetyFit, _safety_groups, fit_capability, fit_safety
 from safetystats.inference.parameters import FactorData
-from safetystats.inference.sampling import CompiledFactor
 from safetystats.inference.store import FitStore
 from safetystats.specs import Gates, Rope, SamplingPlan, read_study
 from safetystats.summaries.plan import plan_study
@@ -36,9 +34,7 @@ def reference() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def fits(
-    mirror: Path, integrated: CompiledFactor, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[SafetyFit, pd.DataFrame]]:
+def fits(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[SafetyFit, pd.DataFrame]]:
     """Fast route on ren2024, with the benchmarks of the reference."""
     spec = default_spec().model_copy(
         update={
@@ -141,7 +137,7 @@ def test_pareto_k_tells_hopeless_weights() -> None:
     assert not float(narrow["pareto_k"][0]) <= 0.7  # type: ignore[index]
 
 
-def test_refit_is_triggered_and_agrees_with_the_weights(integrated: CompiledFactor, tmp_path: Path) -> None:
+def test_refit_is_triggered_and_agrees_with_the_weights(tmp_path: Path) -> None:
     table = small_table(missing=0.0, safety=(0.4, -0.2))[0]
     weighted = fit_small(table, quick_spec(800, pareto_k=50.0), tmp_path / "weighted")[1]
     assert weighted.refitted == []
@@ -170,8 +166,8 @@ def test_refits_of_one_and_of_two_attempts_stand_together(
     plan = capability.plans[0]
     trees: list[xr.DataTree] = []
 
-    def sample(kind: GraphKind, data: FactorData, *_: object) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
-        assert kind.evaluator == ("integrated" if data.complete else "sampled")
+    def sample(kind: None, data: FactorData, *_: object) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
+        assert kind is None
         posterior = capability.draws["posterior"].to_dataset().drop_vars(["benchmark", "model"])
         stats = capability.draws["sample_stats"].to_dataset()
         twice = len(trees) == 1

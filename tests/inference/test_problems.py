@@ -7,20 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factor_data import INTEGRATED, SAMPLED, default_spec, fit_small, quick, read_factor, small_table
+from factor_data import SAMPLED, default_spec, fit_small, quick, read_factor, small_table
 
 from safetystats.errors import DataError
-from safetystats.inference.arrays import FactorSize, GraphKind
+from safetystats.inference.arrays import GraphKind
 from safetystats.inference.problems import (
     areas_with_factors,
     data_of,
     family_codes,
     kind_for,
-    kind_of,
+    kinds_for,
     noise_of,
     structure_of,
 )
-from safetystats.inference.sampling import CompiledFactor
 from safetystats.specs import FactorSpec
 from safetystats.tables.noise import sampling_variance
 from safetystats.tables.prepare import align, standardise, transform
@@ -54,40 +53,30 @@ def blanked(table: ScoreTable, benchmark: str) -> ScoreTable:
     return table.replace(scores=scores)
 
 
-def test_capability_is_integrated_out_where_that_is_exact() -> None:
-    """No sampling error, no capability score missing in any class; one size for all classes."""
+def test_factors_are_integrated_out_where_that_is_exact() -> None:
+    """No sampling error, and few missing cells; otherwise one graph for the classes that need it."""
     whole, other = small_table(missing=0.0)[0], small_table(seed=12, n_models=15, missing=0.0)[0]
     spec, names = default_spec(), whole.columns()
-    size = FactorSize(n_models=24, n_benchmarks=6, n_families=8)
-    assert kind_for([whole, other], spec) == GraphKind(evaluator="integrated", size=size)
-    assert kind_for([other, whole], spec) == kind_for([whole, other], spec)
-    gap = kind_for([whole, blanked(other, names[0])], spec)
-    assert gap == GraphKind(evaluator="completed", size=replace(size, n_missing=1))
-    own = kind_for([whole, blanked(other, names[-1])], spec)  # safety scores do not count, but a refit must fit in
-    assert own == GraphKind(evaluator="integrated", size=replace(size, n_missing=1))
-    assert kind_for([whole, other], read_factor("one-factor")).evaluator == "integrated"
-    assert kind_for([whole, other], read_factor("two-level-rank")).evaluator == "integrated"
+    for name in ("two-level", "one-factor", "two-level-rank", "k-factor"):
+        assert kind_for([whole, blanked(other, names[0])], read_factor(name)) is None
     noisy = kind_for([whole, other], read_factor("two-level-binomial"))
-    assert noisy == GraphKind(evaluator="sampled", size=size, noisy=True)
-    one_more = replace(size, n_further=1)
-    assert kind_for([whole, other], read_factor("k-factor")) == GraphKind(evaluator="integrated", size=one_more)
-    gaps = kind_for([whole, blanked(other, names[0])], read_factor("k-factor"))
-    assert gaps == GraphKind(evaluator="completed", size=replace(one_more, n_missing=1))
-    tables = [
-        table.replace(benchmarks=table.benchmarks.assign(area=[*"aabbc", *["safety"] * (len(table.benchmarks) - 5)]))
-        for table in (whole, other)
-    ]
-    of_areas = kind_for(tables, read_factor("bifactor"))
-    assert of_areas == GraphKind(evaluator="integrated", size=replace(size, n_further=2), disjoint=True)
+    assert noisy == GraphKind(n_models=24, n_benchmarks=6, n_families=8, noisy=True)
+    assert kind_for([other, whole], read_factor("two-level-binomial")) == noisy
     scores = whole.scores.copy()
-    scores.loc[scores.index[5:], names[:2]] = np.nan
-    assert kind_for([whole.replace(scores=scores)], spec).evaluator == "sampled"  # more cells missing than models
+    scores.loc[scores.index[5:], names[:2]] = np.nan  # more cells missing than models
+    sparse, small = whole.replace(scores=scores), replace(noisy, n_models=15, noisy=False)
+    assert kind_for([sparse], spec) == replace(noisy, noisy=False)
+    assert kind_for([sparse], read_factor("k-factor")) == replace(noisy, noisy=False, n_further=1)
+    assert kinds_for({"a": other, "b": sparse}, spec) == {"a": None, "b": replace(noisy, noisy=False)}
+    assert kinds_for({"a": other, "b": whole}, spec) == {"a": None, "b": None}
+    both = kinds_for({"a": other, "b": whole}, read_factor("two-level-binomial"))
+    assert both == {"a": noisy, "b": noisy}
+    assert kind_for([other], read_factor("two-level-binomial")) == replace(small, noisy=True)
 
 
 def test_a_factor_for_every_area_with_two_benchmarks() -> None:
     table = prepared(read_factor("bifactor"))
-    found = kind_for([table], read_factor("bifactor"))
-    assert (found.evaluator, found.size.n_further, found.noisy) == ("integrated", 2, False)
+    assert kind_for([table], read_factor("bifactor")) is None
     assert areas_with_factors(table) == ["reasoning", "knowledge"]
     names = [*table.columns("capability"), table.columns("safety")[0]]
     structure = structure_of(table, names, read_factor("bifactor"))
@@ -140,34 +129,18 @@ def test_data_of_a_fit() -> None:
     assert not noise_of(unknown, names, binomial).any()
 
 
-def test_missing_cells_are_sampled_where_there_are_any() -> None:
-    table = prepared(default_spec())
-    whole = data_of(table, table.columns("capability"), default_spec())
-    gap = data_of(blanked(table, "capability_2"), table.columns("capability"), default_spec())
-    assert kind_of(INTEGRATED, whole) == INTEGRATED
-    room = replace(INTEGRATED, size=replace(INTEGRATED.size, n_missing=1))
-    assert kind_of(room, gap) == replace(room, evaluator="completed")
-    assert kind_of(INTEGRATED, gap) == GraphKind(evaluator="sampled", size=INTEGRATED.size)  # no room for the cell
-    assert kind_of(SAMPLED, whole) == kind_of(SAMPLED, gap) == SAMPLED
-
-
 @pytest.mark.parametrize(("name", "missing"), [*((name, 0.0) for name in SPECS), ("two-level", 0.1)])
-def test_every_shipped_spec_fits_from_end_to_end(
-    name: str, missing: float, integrated: CompiledFactor, sampled: CompiledFactor, tmp_path: Path
-) -> None:
-    """Short runs; all that comes out is finite. Where tests compile no graph of a kind, factors are sampled."""
+def test_every_shipped_spec_fits_from_end_to_end(name: str, missing: float, tmp_path: Path) -> None:
+    """Short runs; all that comes out is finite."""
     spec = quick(read_factor(name), draws=200, tune=300, pareto_k=50.0, ess=1.0, r_hat=2.0, divergences=800)
     table = prepared(spec, missing=missing)
-    wanted = kind_for([table], spec)
-    expected = "sampled" if name == "two-level-binomial" else "completed" if missing else "integrated"
-    assert wanted.evaluator == expected
-    kind = INTEGRATED if wanted.evaluator == "integrated" and not wanted.size.n_further else SAMPLED
+    kind = None if kind_for([table], spec) is None else SAMPLED
     fit, safety = fit_small(table, spec, tmp_path, kind=kind)
     assert len(fit.plans) == 1
-    assert fit.kind == kind
+    assert fit.evaluator == ("sampled" if name == "two-level-binomial" else "completed" if missing else "integrated")
     posterior = fit.posterior
     further = structure_of(table, fit.benchmarks, spec).pattern
-    assert ("further" in posterior) == (further.shape[1] > 0) == (wanted.size.n_further > 0)
+    assert ("further" in posterior) == (further.shape[1] > 0)
     assert all(np.isfinite(values).all() for values in posterior.data_vars.values())
     if "further" in posterior:
         loaded = (posterior["further"] != 0).all(("chain", "draw")).to_numpy()
@@ -186,7 +159,7 @@ def test_every_shipped_spec_fits_from_end_to_end(
     assert (fit.parameters.rho.mean(0) > 0.3).all()
 
 
-def test_sampling_error_is_taken_off_the_scores(sampled: CompiledFactor, tmp_path: Path) -> None:
+def test_sampling_error_is_taken_off_the_scores(tmp_path: Path) -> None:
     """Correlations with the score free of sampling error are larger, scales smaller, than those with the score."""
     fits = []
     for measurement in ("exact", "binomial"):

@@ -16,7 +16,6 @@ import xarray as xr
 from factor_data import INTEGRATED, SAMPLED, fit_small, quick_spec
 
 from safetystats.inference import fits
-from safetystats.inference.arrays import GraphKind
 from safetystats.inference.fits import CapabilityFit, SafetyFit, fit_capability, fit_safety
 from safetystats.inference.marginal import family_log_likelihood, log_prior_terms
 from safetystats.inference.parameters import FactorData, draws_of
@@ -244,8 +243,8 @@ def test_a_stopped_run_goes_on_from_the_finished_refits(
     calls: list[str] = []
 
     def sampler(stop_at: int) -> Callable[..., tuple[xr.DataTree, tuple[SamplingPlan, ...]]]:
-        def sample(kind: GraphKind, data: FactorData, *_: object) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
-            calls.append(kind.evaluator)
+        def sample(kind: None, data: FactorData, *_: object) -> tuple[xr.DataTree, tuple[SamplingPlan, ...]]:
+            calls.append(str(kind))
             if len(calls) == stop_at:
                 raise KeyboardInterrupt
             posterior = small_fits[0].draws["posterior"].to_dataset().drop_vars(["benchmark", "model"])
@@ -263,7 +262,7 @@ def test_a_stopped_run_goes_on_from_the_finished_refits(
     monkeypatch.setattr(fits, "sample", sampler(stop_at=2))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped")
-    assert calls == ["sampled", "sampled"]  # these columns have gaps
+    assert calls == ["None", "None"]
     monkeypatch.setattr(fits, "sample", sampler(stop_at=-1))
     calls.clear()
     resumed = run(tmp_path / "stopped")
