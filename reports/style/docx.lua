@@ -44,6 +44,7 @@ local function pages(blocks)
 end
 
 return {
+  columns.per_cent,
   { Image = image },
   { Pandoc = function(doc) return pandoc.Pandoc(pages(doc.blocks), doc.meta) end },
 }

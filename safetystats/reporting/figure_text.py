@@ -53,7 +53,9 @@ def fit_text(text: str, width: float, size: float = TEXT, *, bold: bool = False,
     return whole[:low].rstrip(" ,;:(-") + ELLIPSIS
 
 
-def fit_names(names: Mapping[str, str], width: float, size: float = TEXT, lines: int = 1) -> dict[str, str]:
+def fit_names(
+    names: Mapping[str, str], width: float, size: float = TEXT, lines: int = 1, longest: int = LONGEST
+) -> dict[str, str]:
     """Return a label for every key, none wider than `width` inches and no two alike.
 
     Parameters
@@ -65,6 +67,8 @@ def fit_names(names: Mapping[str, str], width: float, size: float = TEXT, lines:
         Points.
     lines : {1, 2}
         With two, a long name is broken between words; what still does not fit is cut with an ellipsis.
+    longest : int
+        Most characters of a line, however narrow they are.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def fit_names(names: Mapping[str, str], width: float, size: float = TEXT, lines:
         that are alike in full are numbered.
     """
     whole = {key: safe_text(name) for key, name in names.items()}
-    fitted = {key: _fit_lines(name, width, size, lines) for key, name in whole.items()}
+    fitted = {key: _fit_lines(name, width, size, lines, longest) for key, name in whole.items()}
     for keys in _alike(fitted):
         start = _first_difference([whole[key] for key in keys])
         for key in keys:
@@ -140,9 +144,9 @@ def counts_text(values: pd.Series, order: Sequence[str]) -> str:
 # --- parts ---
 
 
-def _fit_lines(text: str, width: float, size: float, lines: int) -> str:
+def _fit_lines(text: str, width: float, size: float, lines: int, longest: int) -> str:
     if lines == 1 or text_width(text, size) <= width:
-        return fit_text(text, width, size)
+        return fit_text(text, width, size, longest=longest)
     breaks = [i for i, c in enumerate(text) if c == " "]
     halves = [(text[:i], text[i + 1 :]) for i in breaks]
     fitting = [(a, b) for a, b in halves if text_width(a, size) <= width and text_width(b, size) <= width]
@@ -151,9 +155,9 @@ def _fit_lines(text: str, width: float, size: float, lines: int) -> str:
         return f"{first}\n{rest}"
     filling = [(a, b) for a, b in halves if text_width(a, size) <= width]
     if not filling:
-        return fit_text(text, width, size)
+        return fit_text(text, width, size, longest=longest)
     first, rest = filling[-1]
-    return f"{first}\n{fit_text(rest, width, size)}"
+    return f"{first}\n{fit_text(rest, width, size, longest=longest)}"
 
 
 def _good_break(first: str, rest: str) -> bool:

@@ -41,6 +41,7 @@ from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
 from safetystats.tables.table import ScoreTable
 
+NOTE = 0.12  # share of a panel that the note at its top takes
 ACROSS, MOST_PANELS = 3, 9
 HEIGHT, HEAD, BELOW, SIDE, ROOM = 1.5, 0.42, 0.22, 0.42, 0.16
 """Inches: height of a panel, of its title, room beneath, room for its numbers, between panels."""
@@ -142,6 +143,8 @@ def draw_bending(
                 [theta[(label, m)] for m in known], own.scores.loc[known, name], ls="none", marker=MODEL.shape,
                 ms=MODEL.size, mfc=MODEL.colour, mec="white", mew=0.3, zorder=4,
             )  # fmt: skip
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(bottom, top + NOTE * (top - bottom))
             _title(axes, titles[name], label, f"{number_text(row['difference'], 1)} elpd")
         _beneath(frames, "latent capability (sd)")
         legend(figure, entries)

@@ -48,6 +48,7 @@ from safetystats.reporting.figure_style import (
     write_rows,
 )
 from safetystats.reporting.figure_text import TINY, counts_text, fit_names, safe_text, text_width, without_shared_ending
+from safetystats.reporting.text import LONGEST_NAME
 from safetystats.summaries.numbers import count_text, join_words, number_text, percent_text
 
 QUADRANT_MARKS: Mapping[str, Mark] = {
@@ -59,10 +60,14 @@ QUADRANT_MARKS: Mapping[str, Mark] = {
     "withheld": Mark(colour=GREY, shape="^", filled=False, dashed=True),
 }
 """Combination of correlation and slope; shape and fill say the same as the colour."""
-ROOM = 7.5
+ROOM = 8.5
 """Distance of a number from others that is enough, in points of print."""
+RINGS = (8.6, 14.0, 20.0, 28.0, 38.0)
+"""Distances at which the number of a point may stand, in points of print; from the second on a line leads to it."""
 MOST_POINTS = 36
 """Benchmarks that are drawn in a panel at most: those with the largest correlations."""
+MANY_POINTS = 16
+"""Benchmarks beyond which every panel has the whole width."""
 
 
 def draw_verdicts(
@@ -202,7 +207,7 @@ def draw_liability(
     words = [word for word in QUADRANT_MARKS if (data["quadrant"] == word).any()]
     entries = [key(QUADRANT_MARKS[word], word) for word in words]
     with styled():
-        across = min(len(classes), 2)
+        across = min(len(classes), 1 if len(numbers) > MANY_POINTS else 2)
         down = -(-len(classes) // across)
         width, high, head = (WIDTH - 0.5 * across - EDGE) / across, 2.6, 0.24
         columns = 2
@@ -221,7 +226,7 @@ def draw_liability(
                 axes.set_ylabel("slope over smallest effect of interest")
         legend(figure, entries)
         cell = (WIDTH - 2 * EDGE) / columns
-        short = fit_names(names, cell - text_width("00 ", TINY) - 0.1, TINY)
+        short = fit_names(names, cell - text_width("00 ", TINY) - 0.1, TINY, longest=LONGEST_NAME)
         for benchmark, number in numbers.items():
             column, line = divmod(number - 1, lines)
             figure.text(
@@ -272,33 +277,39 @@ def _quadrants(
     size = axes.get_window_extent()
     x = (part["mean"].to_numpy(dtype=np.float64) + 1.03) / 2.06 * size.width
     y = (part["slope_over"].to_numpy(dtype=np.float64) - span[0]) / (span[1] - span[0]) * size.height
-    for row, (right, up) in zip(part.to_dict("records"), _offsets(x, y), strict=True):
+    for row, (right, up) in zip(part.to_dict("records"), _offsets(x, y, size.width, size.height), strict=True):
+        far = np.hypot(right, up) > RINGS[0] + 0.1
         axes.annotate(
             str(numbers[str(row["benchmark"])]), (row["mean"], row["slope_over"]), xytext=(right, up),
             textcoords="offset points", fontsize=TINY, color=INK, zorder=5, ha="center", va="center",
-            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.4},
+            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.2},
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.4, "shrinkA": 0, "shrinkB": 1} if far else None,
         )  # fmt: skip
 
 
-def _offsets(x: FloatArray, y: FloatArray) -> list[tuple[float, float]]:
+def _offsets(x: FloatArray, y: FloatArray, width: float, height: float) -> list[tuple[float, float]]:
     """Return where the number of every point stands, in points of print from it, away from other points and numbers.
 
-    Greedy, in order: of sixteen places about the point the one with the most room, the near ones first among equals.
+    Greedy, in order: of the places on rings about the point the nearest with room, else the one with the most.
 
     Parameters
     ----------
     x, y : array, shape (n,)
-        In points of print.
+        In points of print from the corner of the panel.
+    width, height : float
+        Of the panel, in points of print.
     """
-    angles = np.deg2rad([45, 135, 315, 225, 0, 180, 90, 270])
-    places = [(r * np.cos(a), r * np.sin(a)) for r in (8.0, 15.0) for a in angles]
-    taken = [(float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    angles = np.deg2rad([45, 135, 315, 225, 0, 180, 90, 270, 22.5, 157.5, 337.5, 202.5, 67.5, 112.5, 292.5, 247.5])
+    places = np.array([(r * np.cos(a), r * np.sin(a)) for r in RINGS for a in angles])
+    taken = np.column_stack([x, y])
     chosen = []
-    for a, b in zip(x, y, strict=True):
-        room = [min(np.hypot(a + p - c, b + q - d) for c, d in taken) for p, q in places]
+    for here in taken.copy():
+        at = here + places
+        room = np.hypot(*(at[:, None, :] - taken[None, :, :]).transpose(2, 0, 1)).min(axis=1)
+        room[((at < 4) | (at > np.array([width, height]) - 4)).any(axis=1)] = 0.0
         best = int(np.argmax(np.minimum(np.round(room, 3), ROOM)))
-        chosen.append(places[best])
-        taken.append((float(a) + places[best][0], float(b) + places[best][1]))
+        chosen.append((float(places[best, 0]), float(places[best, 1])))
+        taken = np.vstack([taken, at[best]])
     return chosen
 
 

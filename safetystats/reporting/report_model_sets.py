@@ -16,6 +16,8 @@ Names = Mapping[str, str]
 MOST_ROWS = 40
 """Rows of a table beyond which only headline benchmarks are shown."""
 COVARIATE_WORDS = {"log_compute": "log compute", "log_size": "log size", "release_date": "release date"}
+GIVEN = ("yes", "marked")
+"""Outcomes with which a partial correlation is stated."""
 RESTRICTIONS = {
     "released_until": "released until", "released_after": "released after", "released_in": "released in",
     "access": "access", "family_only": "only family", "family_without": "without family",
@@ -32,6 +34,7 @@ def model_sets_context(analysis: Analysis, quoter: Quoter) -> dict[str, object]:
         "smallest_tables": smallest_tables(analysis, names, models),
         "restricted_tables": restricted_tables(analysis),
         "partial_tables": partial_tables(analysis, names),
+        "refused_table": refused_table(analysis, names),
         "parents_table": parents_table(analysis, names),
         "partial_covariates": {
             c: [str(each) for each in dict.fromkeys(partial.loc[partial["model_class"] == c, "covariate"])]
@@ -126,16 +129,19 @@ def restricted_tables(analysis: Analysis) -> str:
 
 
 def partial_tables(analysis: Analysis, names: Names) -> str:
-    """Return, by class, correlations with capability with compute, size or release date held fixed."""
+    """Return, by class, correlations with capability with compute, size or release date held fixed, where one is given.
+
+    Covariates and benchmarks for which none is given are in `refused_table`.
+    """
     frame, level, parts = analysis.tables["partial_correlations"], analysis.plan.study.level, []
     for label in analysis.plan.table.classes:
-        own, more = _shown(analysis, frame[frame["model_class"] == label])
+        own, more = _shown(analysis, _told(frame[frame["model_class"] == label]))
         covariates = [str(each) for each in dict.fromkeys(own["covariate"])]
         if not covariates:
             continue
         head = ["Benchmark", f"r {interval_head(level)}"]
         for covariate in covariates:
-            head += [f"given {COVARIATE_WORDS.get(covariate, escape(covariate))} {interval_head(level)}", "VIF"]
+            head += [f"given {_covariate(covariate)} {interval_head(level)}", "VIF"]
         rows = []
         for benchmark, group in own.groupby("benchmark", sort=False):
             by_covariate = {str(row["covariate"]): row for row in group.to_dict("records")}
@@ -158,6 +164,43 @@ def partial_tables(analysis: Analysis, names: Names) -> str:
             table_markdown(head, rows, source="partial_correlations", caption=caption, numeric=range(1, len(head)))
         )
     return "\n\n".join(parts)
+
+
+def refused_table(analysis: Analysis, names: Names) -> str:
+    """Return which benchmarks have no partial correlation, by class, covariate and reason; empty without one."""
+    frame = analysis.tables["partial_correlations"]
+    none = frame[~frame["given"].isin(GIVEN)]
+    if none.empty:
+        return ""
+    rows = []
+    for (label, covariate, why), part in none.groupby(["model_class", "covariate", "given"], sort=False):
+        asked = ((frame["model_class"] == label) & (frame["covariate"] == covariate)).sum()
+        known = [number_text(each, 1) for each in (part["vif"].min(), part["vif"].max())]
+        rows.append(
+            [
+                escape(str(label)), _covariate(str(covariate)),
+                "too few models" if why == "no" else escape(str(why)), number_text(len(part), 0),
+                " to ".join(dict.fromkeys(known)),
+                f"all {number_text(asked, 0)}" if len(part) == asked
+                else "; ".join(escape(names.get(str(each), str(each))) for each in part["benchmark"]),
+            ]
+        )  # fmt: skip
+    caption = (
+        "Benchmarks without a partial correlation, and why: number, range of the variance inflation of capability "
+        "beside the covariate, and which they are."
+    )
+    head = ["Class", "Held fixed", "Why", "Benchmarks", "VIF", "Which"]
+    return table_markdown(head, rows, source="partial_correlations", caption=caption, numeric=(3, 4))
+
+
+def _told(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of covariates and of benchmarks that have an estimate anywhere."""
+    given = frame[frame["given"].isin(GIVEN)]
+    return frame[frame["covariate"].isin(given["covariate"]) & frame["benchmark"].isin(given["benchmark"])]
+
+
+def _covariate(name: str) -> str:
+    return COVARIATE_WORDS.get(name, escape(name))
 
 
 def _partial(row: Mapping[str, object] | None) -> list[str]:

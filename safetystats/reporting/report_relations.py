@@ -129,25 +129,27 @@ def shares_table(analysis: Analysis, names: Names) -> str:
                 f"{percent_text(r[f'share_{verdict}'])} ({percent_text(r[f'whole_{verdict}'])})"
                 for verdict in ("entangled", "distinct", "inverse", "undetermined")
             ),
-            number_text(r["lowest"]), number_text(r["median"]), number_text(r["highest"]),
-            CHOICE_NAMES.get(str(r["decisive"]), ABSENT),
-            percent_text(r[f"by_{r['decisive']}"]) if r["decisive"] else ABSENT,
+            estimate_text(r["median"], r["lowest"], r["highest"]),
+            _decisive(r),
         ]
         for r in order.head(MOST_ROWS).to_dict("records")
     ]  # fmt: skip
     head = [
-        "Benchmark", "Class", "Verdict", "Specifications", "Entangled", "Distinct", "Inverse", "Undetermined", "Lowest",
-        "Median", "Highest", "Decided most by", "Share",
+        "Benchmark", "Class", "Verdict", "n", "Entangled", "Distinct", "Inverse", "Undetermined",
+        "Median \\[range\\]", "Decided most by",
     ]  # fmt: skip
     caption = (
-        "Verdict of the study (cut posterior), and weighted share of the listed specifications with each verdict, "
-        "before noise is looked at (in brackets without those within families); lowest, median and "
-        "highest estimate; the choice between whose options most of the variance of the closed-form estimates lies, "
-        f"and its share.{_cut(frame, 'specification_shares')}"
+        "Verdict of the study (cut posterior), number n of the listed specifications, and their weighted share with "
+        "each verdict, before noise is looked at (in brackets without those within families); median, lowest and "
+        "highest estimate; the choice between whose options most of the variance of the closed-form estimates lies "
+        f"(and its share).{_cut(frame, 'specification_shares')}"
     )
-    return table_markdown(
-        head, rows, source="specification_shares", caption=caption, numeric=(3, 4, 5, 6, 7, 8, 9, 10, 12)
-    )
+    return table_markdown(head, rows, source="specification_shares", caption=caption, numeric=range(3, 9))
+
+
+def _decisive(row: Mapping[str, object]) -> str:
+    choice = str(row["decisive"])
+    return f"{CHOICE_NAMES[choice]} ({percent_text(float(str(row[f'by_{choice}'])))})" if choice else ABSENT
 
 
 def _slope(row: pd.Series) -> str:

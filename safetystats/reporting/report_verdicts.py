@@ -177,7 +177,6 @@ def labels_tables(analysis: Analysis, names: Names) -> str:
             [
                 _name(names, r["benchmark"]), number_text(r["published"]), escape(str(r["label"])),
                 estimate_text(r["mean"], r["lower"], r["upper"]),
-                *(probability_text(r[column]) for column in ("p_entangled", "p_distinct", "p_inverse")),
                 escape(str(r["verdict"])), escape(str(r["agreement"])),
                 *([percent_text(r["share_entangled"]), percent_text(r["share_distinct"]),
                    percent_text(r["share_inverse"]), percent_text(r["share_undetermined"])] if shares else []),
@@ -185,18 +184,17 @@ def labels_tables(analysis: Analysis, names: Names) -> str:
             for r in part.to_dict("records")
         ]  # fmt: skip
         head = [
-            "Benchmark", "Printed", "Label", f"ρ {interval_head(analysis.plan.study.level)}", "P(entangled)",
-            "P(distinct)", "P(inverse)", "Verdict", "Label is",
+            "Benchmark", "Printed", "Label", f"ρ {interval_head(analysis.plan.study.level)}", "Verdict",
+            "Label is",
             *(["Specs entangled", "Specs distinct", "Specs inverse", "Specs undetermined"] if shares else []),
         ]  # fmt: skip
         caption = (
             f"{escape(str(label))}: capabilities correlation as printed by Ren et al. [-@ren2024] and its label, "
-            "beside the cut posterior. Printed signs are those of the columns as published."
+            "beside the cut posterior, whose probabilities are in the tables of the posterior correlations. Printed "
+            "signs are those of the columns as published."
         )
         parts.append(
-            table_markdown(
-                head, rows, caption=caption, source="published_labels", numeric=(1, 3, 4, 5, 6, 9, 10, 11, 12)
-            )
+            table_markdown(head, rows, caption=caption, source="published_labels", numeric=(1, 3, *range(6, len(head))))
         )
     return "\n\n".join(parts)
 

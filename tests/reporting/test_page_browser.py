@@ -29,6 +29,8 @@ from safetystats.summaries.plan import plan_study
 pytestmark = pytest.mark.browser
 HOSTILE = "</script><img src=x onerror=alert(1)> \u05e9\u05dc \U0001f600"
 PHONE = 390
+READABLE = 600
+"""Pixels from which the smallest words of a figure, made for seven inches, can be read."""
 VALUES = ("3", "20", "\u22121", "0.5", "7", "8", "9", "10", "11", "12", "100")
 
 
@@ -222,6 +224,32 @@ def test_dark_is_dark_and_a_phone_need_not_scroll_sideways(page: Page) -> None:
     assert page.run("document.documentElement.scrollWidth") <= PHONE
     page.run("new Promise(r => requestAnimationFrame(() => setTimeout(r, 50)))")  # until it has drawn itself anew
     assert page.run("document.querySelector('.scatter svg').viewBox.baseVal.width") < PHONE
+
+
+def test_a_phone_shows_figures_in_a_readable_size_and_captions_whole(page: Page) -> None:
+    page.size(PHONE, 844, phone=True)
+    figure, captions = "document.querySelector('#fig-forest')", "[...document.querySelectorAll('figcaption, caption')]"
+    assert page.run(f"{figure}.querySelector('img, svg').getBoundingClientRect().width") > READABLE
+    assert page.run(f"{figure}.scrollWidth > {figure}.clientWidth"), "the figure scrolls by itself"
+    page.run(f"{figure}.scrollLeft = 200")
+    assert page.run(f"{captions}.map(c => c.getBoundingClientRect()).every(b => b.left >= 0 && b.right <= innerWidth)")
+    assert page.run("document.documentElement.scrollWidth") <= PHONE
+
+
+def test_long_words_break_and_arrows_stay_beside_their_heads(page: Page, tmp_path: Path) -> None:
+    address = "https://storage.example.org/" + "a-long/name_of/" * 12
+    rows = [[f"row {k}", escape(address), "a name of some length here", "1"] for k in range(3)]
+    made = table_markdown(["Name", "Address", "Phrase", "n"], rows, caption="Three rows.", numeric=(3,))
+    path = tmp_path / "page.html"
+    path.write_text(to_html(f"# One\n\n{made}\n", title="t", resources=tmp_path), encoding="utf-8")
+    page.size(1300, 844)
+    page.open(path)
+    frame = "document.querySelector('.frame')"
+    assert page.run(f"{frame}.scrollWidth <= {frame}.clientWidth"), "nothing to scroll"
+    assert page.run("document.querySelector('tbody td:nth-child(2)').textContent") == address
+    heights = page.run("[...document.querySelectorAll('th button')].map(b => b.offsetHeight)")
+    assert len(heights) == 4
+    assert len(set(heights)) == 1, "an arrow has a line of its own"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from safetystats.reporting.figures_model_sets import draw_reachable
 from safetystats.reporting.prose import Quoter, Value, render_prose
 from safetystats.reporting.results_model_sets import model_sets_results
 from safetystats.reporting.text import escape
+from safetystats.shelf import shelf_path
 from safetystats.specs import QUICK_QUESTIONS, StudySpec
 from safetystats.summaries.analysis import Analysis
 from safetystats.summaries.glossary_model_sets import MODEL_SETS_TABLES
@@ -171,8 +173,9 @@ def test_the_section_states_sizes_bounds_and_doubts(analysis: Analysis) -> None:
     assert "low (0.31)" in first
     assert "≤ 4 (?)" in first
     assert "≥ 4" in text
-    assert "refused" in text
     assert "0.10 [−0.20, 0.40] ‡" in text
+    assert "given log compute" not in text, "a covariate that no benchmark has an estimate for has no column"
+    assert "| chat | log compute | refused | 1 | 16.0 | all 1 |" in text
     assert "high → low" in text
     assert "FIGURE" in text
     assert "released until 2022-07-20" in text
@@ -230,3 +233,38 @@ def test_the_figure_is_sound(classes: tuple[str, ...], figures: list[Figure]) ->
 
 def test_without_the_question_there_is_no_figure() -> None:
     assert draw_reachable(empty()["reachable"], labels={}, headline=(), rope=0.4) is None
+
+
+def test_benchmarks_without_a_partial_correlation_are_named_once() -> None:
+    made = frames()
+    row = made["partial_correlations"].iloc[0]
+    more = [
+        row.to_dict() | {"benchmark": name, "covariate": "log_size", "given": given, "vif": vif, "partial": partial}
+        for name, given, vif, partial in ((B2, "refused", 11.0, np.nan), (B3, "no", np.nan, np.nan))
+    ]
+    partial = pd.concat([made["partial_correlations"], pd.DataFrame(more)], ignore_index=True)
+    found = analysis_of({**made, "partial_correlations": partial})
+    names = {B1: "First", B2: "Second", B3: "Third"}
+    stated = report_model_sets.partial_tables(found, names)
+    assert [line for line in stated.splitlines() if line.startswith(("| Second", "| Third"))] == []
+    assert "| First |" in stated
+    others = report_model_sets.refused_table(found, names).replace("\\", "")
+    assert "| chat | log size | refused | 1 | 11.0 | Second |" in others
+    assert "| chat | log size | too few models | 1 | – | Third |" in others
+    assert "| chat | log compute | refused | 1 | 16.0 | all 1 |" in others
+    given = partial[partial["given"] == "marked"]
+    whole = analysis_of({**made, "partial_correlations": given})
+    assert report_model_sets.refused_table(whole, names) == ""
+    none = analysis_of({**made, "partial_correlations": partial[partial["given"] != "marked"]})
+    assert report_model_sets.partial_tables(none, names) == ""
+
+
+@pytest.mark.parametrize("path", sorted(shelf_path("reports", "prose").glob("*.md")), ids=lambda path: path.stem)
+def test_what_is_included_begins_after_a_blank_line(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for place, line in enumerate(lines):
+        if "{% include" in line and place:
+            before = lines[:place]
+            while before and before[-1].startswith(("{% if", "{% for")):
+                before.pop()
+            assert not before or not before[-1].strip(), f"{path.name}:{place + 1}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from safetystats.reporting import figures_verdicts
+from safetystats.reporting.figure_style import Drawing
 from safetystats.reporting.figures_verdicts import MOST_POINTS, draw_liability, draw_verdict_curve, draw_verdicts
 from safetystats.reporting.planning import planning_lines
 from safetystats.specs import Rope
@@ -64,6 +69,38 @@ def test_the_quadrants_drawn_are_those_of_the_table() -> None:
     assert set(drawing.data["benchmark"]) == {"bench_1", "bench_2"}
     np.testing.assert_allclose(drawing.data["slope_over"], drawing.data["slope"] / 1.5)
     assert "the table has 4 more" in drawing.caption
+
+
+def test_the_key_of_the_quadrants_has_names_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    finish = figures_verdicts.finish
+
+    def finished(figure: Figure, **words: Any) -> Drawing:
+        seen.extend(each.get_text() for each in figure.texts)
+        return finish(figure, **words)
+
+    monkeypatch.setattr(figures_verdicts, "finish", finished)
+    long = (
+        "Worst-case accuracy under fairness perturbation, BoolQ",
+        "Worst-case accuracy under fairness perturbation, MMLU",
+    )
+    tables = made()
+    draw_liability(
+        tables["liability"], tables["posterior_correlations"], labels={"bench_1": long[0], "bench_2": long[1]},
+        headline=["bench_1", "bench_2"], rope=0.4, level=0.95,
+    )  # fmt: skip
+    assert sorted(text.split(" ", 1)[1] for text in seen) == sorted(long)
+
+
+def test_numbers_of_crowded_points_stay_apart_and_inside() -> None:
+    rng = np.random.default_rng(4)
+    points = rng.normal([300.0, 90.0], [40.0, 20.0], (MOST_POINTS, 2))
+    offsets = np.array(figures_verdicts._offsets(points[:, 0], points[:, 1], 450.0, 187.0))
+    places = points + offsets
+    between = np.hypot(*(places[:, None] - places[None]).T) + np.where(np.eye(MOST_POINTS), np.inf, 0.0)
+    assert between.min() >= figures_verdicts.ROOM - 0.01
+    assert ((places > 0) & (places < [450.0, 187.0])).all()
+    assert np.hypot(*offsets.T).max() <= max(figures_verdicts.RINGS) + 0.01
 
 
 def test_many_benchmarks_are_cut_to_the_largest_correlations_and_none_gives_no_figure() -> None:
