@@ -338,7 +338,8 @@ def page(runs: dict[str, list[dict[str, Any]]], choice: argparse.Namespace) -> s
         "",
         "Smallest bulk ESS over loadings and theta, over the seconds of sampling, and over those of sampling and "
         "compilation (ours compiles once for both classes; half of it is counted in each; for the textbook model all "
-        "that `pm.sample` does beside sampling).",
+        "that `pm.sample` does beside sampling). Our seconds of sampling include the checks of convergence and the "
+        "saving of the fit; those of the textbook model do not.",
         "",
         "| class | fit | draws of a chain | ESS | R-hat | divergent | seconds of sampling | ESS/s (ours: times as "
         "many) | ESS/s with compilation (ours: times as many) | the same, again |",
