@@ -7,7 +7,7 @@ from typing import Protocol
 STAGE_SHARES: dict[str, float] = {
     "auditing the table": 1,
     "capability scores and correlations": 20,
-    "sampling the capability model": 50,
+    "sampling the capability model": 12,
     "posterior correlations of safety benchmarks": 10,
     "other specs and priors, leave-one-out": 60,
     "comparison of the classes": 60,
