@@ -97,3 +97,19 @@ def test_public_functions_pass_nothing_through(path: Path) -> None:
 def test_the_table_floors_do_not_print(path: Path) -> None:
     if name_of(path) not in ("cli.py",):
         assert not re.search(r"^\s*print\(", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_compiled_functions_call_those_of_their_own_file_alone() -> None:
+    """Machine code that is kept on disk is made anew only when the file of the function itself changes."""
+
+    def made(path: Path) -> set[str]:
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        nodes = [node for node in tree if isinstance(node, ast.ImportFrom)]
+        names = {a.name for node in nodes if node.module == "safetystats.inference.native" for a in node.names}
+        return names & {"compiled", "callback"}
+
+    kernels = {f"safetystats.{name_of(path)[:-3].replace('/', '.')}": path for path in MODULES if made(path)}
+    assert len(kernels) == 2
+    for name, path in kernels.items():
+        others = set(imports_of(path)) & (set(kernels) - {name})
+        assert not others, f"{name} has compiled functions and imports {others}"

@@ -27,7 +27,10 @@ from typing import NamedTuple
 import numpy as np
 
 from safetystats.inference.arrays import FloatArray, IntArray
-from safetystats.inference.native import compiled
+from safetystats.inference.native import DENSITY, array_at, callback, compiled
+
+HEAD = 9
+"""Numbers before the arrays of a packed problem."""
 
 
 class Problem(NamedTuple):
@@ -354,3 +357,35 @@ def log_density(x: FloatArray, problem: Problem, slope: FloatArray) -> float:
         slope[problem.first_cell + i] -= scores[f, b] / problem.sizes[f]
     to_free(problem, columns, slopes, slope)
     return value + problem.constant
+
+
+@compiled
+def unpacked(flat: FloatArray) -> Problem:
+    """Return the problem that was packed."""
+    k, n_further, n, n_families, n_missing = int(flat[1]), int(flat[2]), int(flat[3]), int(flat[4]), int(flat[5])
+    lengths = np.array(
+        [2 * k, 10, k, k * n_further, n * k, n, n_families, 2 * n_missing, k * k, n_families * k], dtype=np.int64
+    )
+    ends = HEAD + np.cumsum(lengths)
+    part = [flat[ends[i] - lengths[i] : ends[i]] for i in range(len(ends))]
+    numbers, places = part[1].reshape(5, 2), part[3].reshape(k, n_further).astype(np.int64)
+    cells = part[7].reshape(n_missing, 2).astype(np.int64)
+    return Problem(
+        flat[6] > 0, part[0].reshape(k, 2), numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], part[2], places,
+        part[4].reshape(n, k), part[5].astype(np.int64), part[6], cells, part[8].reshape(k, k),
+        part[9].reshape(n_families, k), int(flat[7]), flat[8],
+    )  # fmt: skip
+
+
+@callback(DENSITY)
+def sampled_density(n_dim, point, slope, value, data):  # type: ignore[no-untyped-def]
+    """Evaluate the density of a packed problem, for the sampler; zero if all went well."""
+    array_at(value, (1,))[0] = np.nan  # what is left if memory runs out: the sampler would take an error for a success
+    length = int(array_at(data, (1,), np.float64)[0])
+    problem = unpacked(array_at(data, (length,), np.float64))
+    if n_dim != problem.first_cell + len(problem.cells):
+        return 2
+    gradient = array_at(slope, (n_dim,))
+    found = log_density(array_at(point, (n_dim,)), problem, gradient)
+    array_at(value, (1,))[0] = found
+    return 0 if np.isfinite(found) and np.isfinite(gradient).all() else 1

@@ -63,6 +63,14 @@ def problem_of(data: FactorData, priors: FactorPriors, structure: Structure) -> 
     )
 
 
+def packed(problem: Problem) -> FloatArray:
+    """Return a problem as one row of numbers, their count first, which the sampler hands back to `sampled_density`."""
+    (k, n_further), n, n_families = problem.places.shape, len(problem.values), len(problem.sizes)
+    head = [k, n_further, n, n_families, len(problem.cells), problem.families, problem.first_cell, problem.constant]
+    arrays = [np.ravel(part) for part in problem if isinstance(part, np.ndarray)]
+    return np.concatenate([[1 + len(head) + sum(map(len, arrays))], head, *arrays], dtype=np.float64)
+
+
 def n_free(problem: Problem) -> int:
     """Return the number of free parameters."""
     return problem.first_cell + len(problem.cells)

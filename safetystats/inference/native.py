@@ -1,4 +1,8 @@
-"""Compile arithmetic to machine code that is kept on disk: the one door to numba."""
+"""Compile arithmetic to machine code that is kept on disk: the one door to numba.
+
+Kept code is made anew when the file of the function changes, and only then: a compiled function may call compiled
+functions of its own file alone, or a change of the others would go unseen (a test holds this).
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,20 @@ def compiled[F: Callable[..., Any]](function: F) -> F:
 
 
 def callback(signature: Any) -> Callable[[Callable[..., int]], Any]:
-    """Return what makes of a function one that the sampler calls by its address, without the interpreter."""
+    """Return what makes of a function one that the sampler calls by its address; it is compiled at once."""
 
     def make(function: Callable[..., int]) -> Any:
         try:
             return numba.cfunc(signature, cache=True)(function)
-        except RuntimeError:  # nowhere to write
+        except (RuntimeError, OSError):  # nowhere to write
             return numba.cfunc(signature)(function)
 
     return make
+
+
+@callback(EXPANSION)
+def kept_point(n_dim, n_kept, point, kept, data):  # type: ignore[no-untyped-def]
+    """Keep a point as it is."""
+    for i in range(n_dim):
+        kept[i] = point[i]
+    return 0

@@ -24,9 +24,7 @@ from safetystats.inference.arrays import (
 )
 from safetystats.inference.capability_draws import draw_capability
 from safetystats.inference.density_sampling import draw_compiled
-from safetystats.inference.factor_callback import kept_point, packed, sampled_density
 from safetystats.inference.groups_data import BENCHMARK_FIELDS, CLASS_FIELDS, GroupSize, group_draws
-from safetystats.inference.integrated import n_free, parameters_at, problem_of, start_of
 from safetystats.inference.nuts import nuts
 from safetystats.inference.parameters import FactorData, draws_of
 from safetystats.inference.streams import Report
@@ -139,6 +137,10 @@ def _integrated(
     cores: int | None,
 ) -> tuple[xr.DataTree, dict[str, FloatArray]]:
     """Draw with factors integrated out; return what the sampler returned, and the parameters."""
+    from safetystats.inference.factor_kernel import sampled_density
+    from safetystats.inference.integrated import n_free, packed, parameters_at, problem_of, start_of
+    from safetystats.inference.native import kept_point
+
     problem = problem_of(data, priors, structure)
     tree = draw_compiled(
         sampled_density, kept_point, packed(problem), lambda rng: start_of(problem, rng), n_free(problem), plan, seed,

@@ -12,11 +12,13 @@ from factor_data import FloatArray, default_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safetystats.inference.arrays import Structure
-from safetystats.inference.factor_callback import kept_point, packed, sampled_density, unpacked
-from safetystats.inference.factor_kernel import Problem, log_density
-from safetystats.inference.integrated import n_free, problem_of, start_of
-from safetystats.inference.parameters import FactorData
+from safetystats.inference.arrays import IntArray, Structure
+from safetystats.inference.factor_kernel import Problem, log_density, sampled_density, unpacked
+from safetystats.inference.integrated import n_free, packed, parameters_at, problem_of, start_of
+from safetystats.inference.marginal import log_density as reference_density
+from safetystats.inference.native import kept_point
+from safetystats.inference.parameters import FactorData, FactorDraws
+from safetystats.specs import BetaPrior, FactorPriors, LogNormalPrior, NormalPrior
 
 STEP = 1e-5
 SLOPE = 1e-6
@@ -24,7 +26,9 @@ SLOPE = 1e-6
 ROUNDING = 1e-9
 
 
-def random_problem(seed: int, *, families: bool = True, n_further: int = 2, n_missing: int = 3) -> Problem:
+def random_problem(
+    seed: int, *, families: bool = True, n_further: int = 2, n_missing: int = 3, priors: FactorPriors | None = None
+) -> Problem:
     """Nine models of up to five families on four benchmarks, three of them anchors."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(9, 4))
@@ -33,7 +37,7 @@ def random_problem(seed: int, *, families: bool = True, n_further: int = 2, n_mi
     structure = Structure(
         anchors=np.array([True, True, True, False]), pattern=rng.uniform(size=(4, n_further)) < 0.6, families=families
     )
-    return problem_of(data, default_spec().priors, structure)
+    return problem_of(data, priors or default_spec().priors, structure)
 
 
 def evaluated(point: FloatArray, problem: Problem) -> tuple[float, FloatArray]:
@@ -93,6 +97,7 @@ def test_a_packed_problem_is_the_same_problem(families: bool, n_further: int) ->
     np.testing.assert_array_equal(got, slope)
     assert kept_point.ctypes(len(point), len(point), pointers[0], pointers[3], data) == 0
     np.testing.assert_array_equal(kept, point)
+    assert sampled_density.ctypes(len(point) - 1, *pointers[:3], data) != 0
     point[len(problem.anchors)] = 800.0  # log of a standard deviation that no number holds
     assert sampled_density.ctypes(len(point), *pointers[:3], data) != 0
 
@@ -110,15 +115,47 @@ def test_density_and_gradient_are_finite_far_out() -> None:
 
 
 def test_starting_points_lie_around_the_prior_means() -> None:
-    problem = random_problem(7)
+    """Priors with a mean of its own for each kind of parameter."""
+    own = default_spec().priors.model_copy(
+        update={
+            "total_sd": LogNormalPrior(family="lognormal", mu=0.7, sigma=0.3),
+            "intercept": NormalPrior(family="normal", mu=-1.5, sigma=1.0),
+            "capability_icc": BetaPrior(family="beta", alpha=5.0, beta=2.0),
+            "further_loading": BetaPrior(family="beta", alpha=3.0, beta=9.0),
+        }
+    )
+    problem = random_problem(7, priors=own)
     points = np.array([start_of(problem, np.random.default_rng(i)) for i in range(400)])
     assert np.ptp(points, axis=0).max() < 2.0
-    k, priors = len(problem.anchors), default_spec().priors
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    for place, prior in ((0, priors.capability_loading), (k - 1, priors.loading), (3 * k, priors.icc)):
-        assert centre[place] == pytest.approx(np.log(prior.alpha / prior.beta), abs=0.05)
-    assert centre[k] == pytest.approx(priors.total_sd.mu, abs=0.05)
+    centre, k = (points.min(axis=0) + points.max(axis=0)) / 2, len(problem.anchors)
+    expected = np.zeros(n_free(problem))
+    expected[: k - 1], expected[k - 1] = np.log(6.0), 0.0
+    expected[k : 2 * k], expected[2 * k : 3 * k] = 0.7, -1.5
+    expected[3 * k : 4 * k], expected[4 * k] = np.log(1 / 3), np.log(5 / 2)
+    expected[4 * k + 1 : problem.first_cell] = np.log(1 / 3)
+    np.testing.assert_allclose(centre, expected, rtol=0, atol=0.05)
     assert not (points[0] == points[1]).any()
+
+
+@pytest.mark.parametrize("families", [np.arange(9), np.zeros(9, dtype=np.int64), np.array([0, 0, 2, 2, 2, 5, 5, 5, 5])])
+def test_families_of_one_one_family_and_codes_with_gaps(families: IntArray) -> None:
+    """Against the density that eliminates each model in turn; a model without a score and one with a single one."""
+    values = np.random.default_rng(8).normal(size=(9, 4))
+    values[2], values[4, 1:] = np.nan, np.nan
+    structure = Structure(anchors=np.ones(4, dtype=bool), pattern=np.zeros((4, 0), dtype=bool))
+    noise, priors = np.zeros((9, 4)), default_spec().priors
+    problem = problem_of(FactorData(values=values, families=families, noise=noise), priors, structure)
+    point = np.random.default_rng(9).normal(size=n_free(problem))
+    point[:4] = np.abs(point[:4])
+    found = {name: each[None] for name, each in parameters_at(point, problem).items()}
+    whole = values.copy()
+    whole[~np.isfinite(values)] = found.pop("missing")[0]
+    draws, data = FactorDraws(**found), FactorData(values=whole, families=families, noise=noise)
+    # Densities of logits and logarithms: the Jacobian of each; a prior of a correlation is one of (rho + 1) / 2.
+    odds = np.concatenate([point[:4], point[12:17]])
+    jacobian = -np.logaddexp(0, odds).sum() - np.logaddexp(0, -odds).sum() + point[4:8].sum() + 4 * np.log(2)
+    expected = float(reference_density(draws, data, priors, structure.anchors)[0]) + jacobian
+    assert evaluated(point, problem)[0] == pytest.approx(expected, abs=1e-8)
 
 
 def test_sampling_error_is_refused() -> None:
