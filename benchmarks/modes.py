@@ -6,7 +6,7 @@ Sixteen chains from overdispersed starts on the twelve capability benchmarks, mo
 
     textbook     theta ~ N(0, 1), normal loadings, half-normal residual sd: theta and sigma sampled
     sampled      the package's graph with theta sampled
-    integrated   the package's graph with theta integrated out
+    integrated   the package's density with theta integrated out
 
 each under the default priors (of the one-factor spec; for the textbook model sd 1) and under wide ones. The loadings of
 every chain are turned so that they sum to a positive number. Writes modes.csv and modes.md beside this file.
