@@ -6,14 +6,14 @@ from typing import Protocol
 
 STAGE_SHARES: dict[str, float] = {
     "auditing the table": 1,
-    "capability scores and correlations": 20,
-    "sampling the capability model": 12,
-    "posterior correlations of safety benchmarks": 10,
-    "other specs and priors, leave-one-out": 60,
-    "comparison of the classes": 60,
-    "questions about the verdicts": 30,
-    "tables and checks": 4,
-    "figures and report": 10,
+    "capability scores and correlations": 10,
+    "sampling the capability model": 25,
+    "posterior correlations of safety benchmarks": 25,
+    "other specs and priors, leave-one-out": 140,
+    "comparison of the classes": 450,
+    "questions about the verdicts": 60,
+    "tables and checks": 2,
+    "figures and report": 25,
 }
 """Stages in order, each with its usual share of the time of a first run."""
 
