@@ -59,7 +59,7 @@ def test_letters_stand_only_where_they_were_compared() -> None:
     lettered = dict.fromkeys(dict.fromkeys(item["step"] for item in ITEMS), "")
     for item in ITEMS:
         lettered[item["step"]] += item["letter"]
-    assert list(lettered.values()) == ["AB", "ABCDE", "ABCD", "ABC", "ABCDE", "ABCDE", "G"]
+    assert list(lettered.values()) == ["AB", "ABCDE", "ABCD", "ABC", "ABCDE", "BDE", "G"]
     assert "could not be read" in barg_markdown(barg_audit(made_results(), STUDY, ("base", "chat")))
 
 
