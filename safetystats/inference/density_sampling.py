@@ -82,10 +82,7 @@ def draw_density(
         dims={"free": ("parameter",)},
         make_initial_point_fn=lambda number: start(np.random.default_rng(number)),
     )
-    tree = nuts(handle, plan, seed, "diag", report, cores)
-    return xr.DataTree.from_dict(
-        {"posterior": tree["posterior"].to_dataset()[["free"]], "sample_stats": tree["sample_stats"].to_dataset()}
-    )
+    return _free_draws(nuts(handle, plan, seed, "diag", report, cores))
 
 
 def draw_compiled(
@@ -137,7 +134,10 @@ def draw_compiled(
         _shapes={"free": (n_dim,)},
         _coords={"parameter": np.arange(n_dim)},
     )
-    tree = nuts(handle, plan, seed, "low_rank", report, cores)
+    return _free_draws(nuts(handle, plan, seed, "low_rank", report, cores))
+
+
+def _free_draws(tree: xr.DataTree) -> xr.DataTree:
     return xr.DataTree.from_dict(
         {"posterior": tree["posterior"].to_dataset()[["free"]], "sample_stats": tree["sample_stats"].to_dataset()}
     )
